@@ -1,0 +1,1 @@
+"""Durable workflows on RabbitMQ and Redis."""

@@ -1,0 +1,29 @@
+"""Identities that are derived, never drawn.
+
+A call's id is a function of its parent and its position in what the parent returned. A parent that
+is processed again therefore names the same children, and whoever creates or publishes them a
+second time can be recognised. Ids have a fixed length whatever the depth of the graph.
+"""
+
+from __future__ import annotations
+
+from base64 import b32hexencode
+from hashlib import blake2b
+
+_SIZE = 10  # bytes: 80 bits among the calls of ONE run; as text exactly 16 characters
+
+
+def derive(parent: str, position: str) -> str:
+    """The id of what stands at ``position`` (such as ``"c0"`` or ``"j1"``) below ``parent``."""
+    digest = blake2b(f"{parent}/{position}".encode(), digest_size=_SIZE).digest()
+    return b32hexencode(digest).decode().lower()
+
+
+ROOT_CALL = derive("", "root")
+"""The id of every run's first call (ids need to be unique within a run only)."""
+
+
+def fraction(*parts: object) -> float:
+    """A number in [0, 1) that is fixed by ``parts``: jitter without chance."""
+    digest = blake2b("/".join(map(str, parts)).encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") / 2**32

@@ -1,0 +1,45 @@
+"""What a driver may answer."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from .model import Failure, Marker, Message, Outcome
+from .txn import TxnReply
+
+
+class TaskDone(Struct, frozen=True):
+    """The user's function returned."""
+
+    outcome: Outcome
+
+
+class TaskFailed(Struct, frozen=True):
+    """The user's function raised, timed out, or returned what cannot be sent."""
+
+    failure: Failure
+
+
+class Published(Struct, frozen=True):
+    """Every message is confirmed; ``unroutable`` are those that no queue took."""
+
+    unroutable: tuple[Message | Marker, ...] = ()
+
+
+class Indexed(Struct, frozen=True):
+    """The index is changed."""
+
+
+class Entries(Struct, frozen=True):
+    """What an index holds: ``(member, score)``, least score first."""
+
+    entries: tuple[tuple[bytes, int], ...]
+
+
+class Acked(Struct, frozen=True):
+    """Nothing more will be heard of this delivery on this channel."""
+
+
+Input: TypeAlias = TxnReply | TaskDone | TaskFailed | Published | Indexed | Entries | Acked

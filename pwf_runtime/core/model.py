@@ -1,0 +1,176 @@
+"""The nouns of the protocol, frozen.
+
+Payloads are bytes here: what they mean is the business of the codec and of the user's task.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+# ── what travels ──────────────────────────────────────────────────────────────────────────────
+
+
+class Message(Struct, frozen=True):
+    """A hint that a call may be ready. It holds no payload: the call's record does.
+
+    ``task`` is the full name ``"queue.task"``.
+    """
+
+    run_id: str
+    call_id: str
+    task: str
+
+    @property
+    def queue(self) -> str:
+        return self.task.partition(".")[0]
+
+
+class Marker(Struct, frozen=True):
+    """Sent behind whatever a queue holds: when it comes back, all that was ahead of it was delivered."""
+
+    queue: str
+    sent_ms: int
+
+
+# ── what a task answers ───────────────────────────────────────────────────────────────────────
+
+
+class NewCall(Struct, frozen=True):
+    """Call ``task`` (full name) with ``data``, not before ``delay_ms`` from the commit."""
+
+    task: str
+    data: bytes
+    delay_ms: int = 0
+
+
+class Event(Struct, frozen=True):
+    """A named fact of a run."""
+
+    name: str
+    data: bytes
+
+
+class Need(Struct, frozen=True, array_like=True):
+    """``count`` events of one name."""
+
+    name: str
+    count: int
+
+
+class NewJoin(Struct, frozen=True):
+    """Run ``then`` once ``at_least`` of the ``needs`` are met.
+
+    ``timeout_ms`` after the commit, if it has not fired by then, it is over and ``on_timeout`` (if any) runs.
+    """
+
+    then: NewCall
+    needs: tuple[Need, ...]
+    at_least: int
+    timeout_ms: int | None = None
+    on_timeout: NewCall | None = None
+
+
+class NewFork(Struct, frozen=True):
+    """Run ``calls``, and ``then`` with their results, in this order, when all have finished."""
+
+    calls: tuple[NewCall, ...]
+    then: NewCall | None
+
+
+class Outcome(Struct, frozen=True):
+    """All that a task returned, each kind in the order in which it was given."""
+
+    calls: tuple[NewCall, ...] = ()
+    events: tuple[Event, ...] = ()
+    joins: tuple[NewJoin, ...] = ()
+    forks: tuple[NewFork, ...] = ()
+    result: bytes | None = None
+
+
+class Failure(Struct, frozen=True):
+    """Why an attempt has no outcome. ``final`` means: another attempt cannot help."""
+
+    kind: str
+    message: str
+    traceback: str = ""
+    final: bool = False
+
+
+# ── what the store holds ──────────────────────────────────────────────────────────────────────
+
+
+class CallRecord(Struct, frozen=True, omit_defaults=True):
+    """What is fixed about a call when it is created.
+
+    ``parent`` is the id of the call whose commit created it ("" for a run's first). ``join`` is set for
+    a call that a join fires: its events come from there. ``reports`` is the private event, if any, that its
+    commit emits with its result (a member of a fork). ``created_ms`` is the creator's clock.
+    """
+
+    task: str
+    data: bytes
+    parent: str
+    created_ms: int
+    join: str = ""
+    reports: str = ""
+    expires: str = ""
+    """Set for the built-in call that ends a join at its time: that join's id."""
+
+
+class Child(Struct, frozen=True, array_like=True):
+    """What must be remembered to publish a call again. ``due_ms`` 0: at once."""
+
+    call_id: str
+    task: str
+    due_ms: int = 0
+
+
+class Armed(Struct, frozen=True, array_like=True):
+    """A join that a commit armed, with its needs: all that looking at it again takes."""
+
+    join_id: str
+    needs: tuple[Need, ...]
+
+
+class Outbox(Struct, frozen=True, array_like=True):
+    """What a committed call still has to bring about. Kept until it settles."""
+
+    children: tuple[Child, ...]
+    emitted: tuple[str, ...]
+    armed: tuple[Armed, ...]
+
+
+class JoinRecord(Struct, frozen=True, omit_defaults=True):
+    """What is fixed about a join when it is armed. ``timer`` is the id of the call that ends it, or ""."""
+
+    then: NewCall
+    needs: tuple[Need, ...]
+    at_least: int
+    parent: str
+    timer: str = ""
+
+
+class Waiter(Struct, frozen=True, array_like=True):
+    """An entry in the list of joins that wait for a name."""
+
+    join_id: str
+    count: int
+
+
+class Timer(Struct, frozen=True, array_like=True):
+    """An entry of the timer index: publish ``message`` when it is due.
+
+    ``token`` makes each entry itself and no other, so that removing the one that was read can never
+    remove one that was set meanwhile. ``tries`` counts publishes that the broker could not route.
+    """
+
+    run_id: str
+    call_id: str
+    task: str
+    token: str
+    tries: int = 0
+
+    @property
+    def message(self) -> Message:
+        return Message(self.run_id, self.call_id, self.task)
+

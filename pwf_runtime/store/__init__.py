@@ -1,0 +1,1 @@
+"""Stores: where the truth about runs is kept. ``base`` is the contract, ``memory`` its plainest reading."""

@@ -1,0 +1,1 @@
+"""A deterministic simulator for workflows of ``pwf_runtime``."""
