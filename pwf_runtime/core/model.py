@@ -133,10 +133,10 @@ class Armed(Struct, frozen=True, array_like=True):
 
 
 class Outbox(Struct, frozen=True, array_like=True):
-    """What a committed call still has to bring about. Kept until it settles."""
+    """What a committed call still has to bring about. Kept until it settles. ``emitted``: how many of each name."""
 
     children: tuple[Child, ...]
-    emitted: tuple[str, ...]
+    emitted: tuple[Need, ...]
     armed: tuple[Armed, ...]
 
 
@@ -148,6 +148,14 @@ class JoinRecord(Struct, frozen=True, omit_defaults=True):
     at_least: int
     parent: str
     timer: str = ""
+
+
+class StoredEvent(Struct, frozen=True, array_like=True):
+    """An event as the run keeps it: its data and who emitted it."""
+
+    data: bytes
+    call_id: str
+    task: str
 
 
 class Waiter(Struct, frozen=True, array_like=True):
@@ -173,4 +181,3 @@ class Timer(Struct, frozen=True, array_like=True):
     @property
     def message(self) -> Message:
         return Message(self.run_id, self.call_id, self.task)
-

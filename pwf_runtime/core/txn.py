@@ -132,9 +132,7 @@ class Scan(Struct, frozen=True):
     limit: int
 
 
-Op: TypeAlias = (
-    Get | Put | Add | Append | Length | Range | Delete | Lease | Release | Holder | Keep | Expire | Scan
-)
+Op: TypeAlias = Get | Put | Add | Append | Length | Range | Delete | Lease | Release | Holder | Keep | Expire | Scan
 
 
 class Txn(Struct, frozen=True):

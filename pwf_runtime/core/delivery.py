@@ -1,0 +1,384 @@
+"""The state machine of one delivery: from a message that was handed over to its ack.
+
+Theory of operation
+-------------------
+A message is a hint that a call may be ready. The machine *claims* the call (a lease, and the next attempt number),
+has the task *run*, and *commits* its outcome: one transaction that makes it the call's for ever and creates all that
+follows from it. What it created is then brought about by steps that are each safe to repeat: joins that have enough
+are *satisfied* and *fired*, children are *published*, and when all of it is confirmed the call *settles* (is
+forgotten) and the delivery is *acked*. Whoever dies on the way leaves an unacked delivery behind; the next worker
+claims in vain, finds the commit, and goes on from there.
+
+Whenever a compare fails, the answer is a snapshot of the call, and ``_as_found`` goes on from what is there, whoever
+did it. That one function is the whole of recovery.
+
+Rules of this file
+------------------
+- ``TABLE`` is the machine: for a state and an input, the method that answers and the states it may lead to. A pair
+  that is not in it raises ``MissingTransition``; so does a method that leads elsewhere (see ``machine``).
+- Between the effect of one state and that of the next the process may die. No method may rely on anything but its
+  arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from . import keys as k
+from .effects import DEAD, FINISHED, OPEN, TIMERS, Ack, IndexAdd, IndexRemove, Publish, RunTask
+from .inputs import Acked, Indexed, Published, TaskDone, TaskFailed
+from .joins import over, portion, reached, received, wanted
+from .machine import Machine, Row, Step
+from .model import Event, Failure, Message, Outcome, Timer
+from .retry import UNKNOWN_TASK, Retry
+from .states import (
+    Acking,
+    Burying,
+    Claim,
+    Claiming,
+    Committing,
+    Completing,
+    Delaying,
+    Done,
+    Failing,
+    Firing,
+    Gathering,
+    Listing,
+    Looking,
+    Noting,
+    Parking,
+    Publishing,
+    Running,
+    Satisfying,
+    Settling,
+    Unlisting,
+    Work,
+)
+from .steps import Snapshot, Steps, read_snapshot
+from .txn import Is, Txn, TxnReply
+from .wire import decode_join, decode_new_call, decode_outbox, decode_record, encode, number
+
+ROUTE_RETRY_MS = 1_000
+"""How soon a message that no queue took is published again, at first."""
+
+GRANTED = (Running, Gathering, Committing, Failing)
+"""Where a granted claim leads."""
+FOUND = (*GRANTED, Claiming, Looking, Parking, Burying, Completing, Listing, Acking)
+"""Where ``_as_found`` may lead."""
+ONWARD = (Satisfying, Publishing, Delaying, Settling)
+"""Where a commit goes on, depending on what it has to bring about."""
+
+TABLE = (
+    Row(Claiming, TxnReply, "_claimed", FOUND),
+    Row(Gathering, TxnReply, "_gathered", (Gathering, Running)),
+    Row(Running, TaskDone, "_ran", (Committing,)),
+    Row(Running, TaskFailed, "_raised", (Failing,)),
+    Row(Committing, TxnReply, "_committed", (*ONWARD, *FOUND)),
+    Row(Failing, TxnReply, "_failed", FOUND),
+    Row(Looking, TxnReply, "_looked", ONWARD),
+    Row(Satisfying, TxnReply, "_satisfied", (Firing, *ONWARD)),
+    Row(Firing, TxnReply, "_fired", ONWARD),
+    Row(Publishing, Published, "_published", (Noting, Delaying, Settling)),
+    Row(Noting, TxnReply, "_noted", (Noting, Delaying)),
+    Row(Delaying, Indexed, "_delayed", (Settling,)),
+    Row(Settling, TxnReply, "_settled", FOUND),
+    Row(Completing, TxnReply, "_completed", (Listing, Acking)),
+    Row(Listing, Indexed, "_listed", (Unlisting,)),
+    Row(Unlisting, Indexed, "_unlisted", (Acking,)),
+    Row(Parking, Indexed, "_parked", (Acking,)),
+    Row(Burying, Indexed, "_buried", (Acking,)),
+    Row(Acking, Acked, "_acked", (Done,)),
+)
+
+
+class DeliveryMachine(Machine):
+    """Answers what follows from a state and an input. Holds settings only, so one instance serves every delivery.
+
+    ``policies``: for each task this worker has, by full name, how it is retried. A task that is not among them is
+    not run: its call is put off, and is dead after a while (see ``retry.UNKNOWN_TASK``).
+    """
+
+    TABLE = TABLE
+
+    def __init__(self, steps: Steps, policies: Mapping[str, Retry]) -> None:
+        super().__init__()
+        self.steps = steps
+        self.policies = policies
+
+    def begin(self, message: Message, token: str) -> Step:
+        """A message was delivered. ``token`` is drawn for this delivery and for no other."""
+        return Claiming(message, token), self.steps.claim(message, token)
+
+    # ── claim ─────────────────────────────────────────────────────────────────────────────────
+
+    def _claimed(self, state: Claiming, reply: TxnReply, now_ms: int) -> Step:
+        if not reply.held:
+            return self._as_found(state.message, state.token, read_snapshot(reply.replies), now_ms)
+        attempt, (record,) = reply.replies[1], reply.replies[2]
+        return self._granted(Claim(state.message, state.token, attempt, decode_record(record)), now_ms)
+
+    def _granted(self, claim: Claim, now_ms: int) -> Step:
+        if claim.record.expires:
+            data = claim.record.data
+            outcome = Outcome(calls=(decode_new_call(data),) if data else ())
+            return self._commit(claim, outcome, now_ms)
+        policy = self.policies.get(claim.record.task)
+        if policy is None:
+            return self._fail(claim, _unknown_task(claim.record.task, self.policies), UNKNOWN_TASK, now_ms)
+        if claim.attempt > policy.max_attempts:
+            return self._fail(claim, _never_answered(policy.max_attempts), policy, now_ms)
+        if claim.record.join:
+            return Gathering(claim), self.steps.gather(claim.message, claim.record.join)
+        return self._run(claim, ())
+
+    def _gathered(self, state: Gathering, reply: TxnReply, _now_ms: int) -> Step:
+        if state.wanted is None:
+            (join,), got = reply.replies
+            rest = wanted(decode_join(join), got)
+            events = state.events
+        else:
+            rest = state.wanted
+            events = state.events + tuple(
+                [
+                    received(name, value)
+                    for (name, *_), values in zip(state.asked, reply.replies, strict=True)
+                    for value in values
+                ]
+            )
+        if not rest:
+            return self._run(state.claim, events)
+        ask, rest = portion(rest)
+        return Gathering(state.claim, rest, ask, events), self.steps.read_events(state.claim.message, ask)
+
+    def _run(self, claim: Claim, events: tuple[Event, ...]) -> Step:
+        return Running(claim), RunTask(claim.message, claim.attempt, claim.token, claim.record.data, events)
+
+    def _as_found(self, message: Message, token: str, found: Snapshot, now_ms: int) -> Step:
+        """Go on from what is there: the call may be anybody's and in any state."""
+        if found.state is None:
+            return self._gone(message, found.status, found.open, found.armed, now_ms)
+        if found.state == k.COMMITTED:
+            assert found.outbox is not None, "a committed call keeps its outbox until it settles"
+            work = Work(message, token, decode_outbox(found.outbox))
+            return Looking(work), self.steps.look(message, work.outbox)
+        if found.state == k.DEAD:
+            return self._bury(message, now_ms)
+        if found.status != k.RUNNING:
+            return self._ack(message)
+        if found.holder is not None:
+            holder, left_ms = found.holder
+            if holder == token and found.record is not None:  # my own claim, its answer lost on the way
+                return self._granted(Claim(message, token, found.attempt, decode_record(found.record)), now_ms)
+            return self._park(message, token, now_ms + left_ms)
+        if found.due_ms is not None and found.due_ms > now_ms:
+            return self._park(message, token, found.due_ms)
+        return Claiming(message, token), self.steps.claim(message, token, found.due_ms)
+
+    def _gone(self, message: Message, status: bytes | None, open_: int, armed: int, now_ms: int) -> Step:
+        """The call is settled. If it was the run's last, see to it that the run ends."""
+        if status == k.RUNNING and open_ == 0:
+            return Completing(message), self.steps.complete(message.run_id, armed, now_ms)
+        if status in (k.COMPLETED, k.STRANDED):
+            return self._list(message, now_ms)
+        return self._ack(message)
+
+    # ── run, commit, fail ─────────────────────────────────────────────────────────────────────
+
+    def _ran(self, state: Running, done: TaskDone, now_ms: int) -> Step:
+        return self._commit(state.claim, done.outcome, now_ms)
+
+    def _commit(self, claim: Claim, outcome: Outcome, now_ms: int) -> Step:
+        commit = self.steps.commit(claim.message, claim.attempt, claim.record, outcome, now_ms)
+        return Committing(claim, commit.outbox, commit.leaf), commit.txn
+
+    def _committed(self, state: Committing, reply: TxnReply, now_ms: int) -> Step:
+        claim = state.claim
+        if not reply.held:
+            return self._stale(claim, read_snapshot(reply.replies), now_ms)
+        if state.leaf:
+            open_, (armed,) = reply.replies[-2:]
+            return self._gone(claim.message, k.RUNNING, open_, number(armed), now_ms)
+        outbox = state.outbox
+        looked = 2 * len(outbox.emitted) + sum([len(armed.needs) for armed in outbox.armed])
+        todo = reached(outbox, reply.replies[len(reply.replies) - looked :], fresh=True)
+        return self._onward(Work(claim.message, claim.token, outbox, todo))
+
+    def _raised(self, state: Running, failed: TaskFailed, now_ms: int) -> Step:
+        policy = self.policies[state.claim.record.task]
+        return self._fail(state.claim, failed.failure, policy, now_ms)
+
+    def _fail(self, claim: Claim, failure: Failure, policy: Retry, now_ms: int) -> Step:
+        due_ms = None
+        if not failure.final and not policy.exhausted(claim.attempt):
+            due_ms = now_ms + policy.delay_ms(claim.attempt, claim.message.call_id)
+        return Failing(claim, due_ms), self.steps.fail(claim.message, claim.attempt, failure, due_ms)
+
+    def _failed(self, state: Failing, reply: TxnReply, now_ms: int) -> Step:
+        message = state.claim.message
+        if not reply.held:
+            return self._stale(state.claim, read_snapshot(reply.replies), now_ms)
+        if state.due_ms is None:
+            return self._bury(message, now_ms)
+        return self._park(message, state.claim.token, state.due_ms)
+
+    def _stale(self, claim: Claim, found: Snapshot, now_ms: int) -> Step:
+        """My attempt may not write any more. A later attempt has a delivery of its own, so mine is superfluous."""
+        if found.state == k.READY and found.attempt > claim.attempt:
+            return self._ack(claim.message)
+        if found.state == k.READY and found.attempt == claim.attempt:  # the run was cancelled, or the join is over
+            return self._ack(claim.message)
+        return self._as_found(claim.message, claim.token, found, now_ms)
+
+    # ── what follows from a commit ────────────────────────────────────────────────────────────
+
+    def _onward(self, work: Work) -> Step:
+        """The next thing that the commit has to bring about."""
+        if work.todo:
+            return Satisfying(work), self.steps.satisfy(work.message, *work.todo[0])
+        messages = [
+            Message(work.message.run_id, child.call_id, child.task)
+            for child in (*work.outbox.children, *work.joined)
+            if not child.due_ms
+        ]
+        if messages:
+            return Publishing(work), Publish(tuple(messages))
+        return self._delay(work, ())
+
+    def _looked(self, state: Looking, reply: TxnReply, _now_ms: int) -> Step:
+        todo = reached(state.work.outbox, reply.replies, fresh=False)
+        return self._onward(replace(state.work, todo=todo, joined=(), guards=()))
+
+    def _satisfied(self, state: Satisfying, reply: TxnReply, now_ms: int) -> Step:
+        work = state.work
+        join, name = work.todo[0]
+        if reply.held:
+            marks, (record,) = reply.replies[1], reply.replies[2]
+        else:
+            (join_state, record, joined), marks = reply.replies
+            if join_state != k.ARMED_STATE:
+                return self._onward(over(work, join_state, decode_join(record), publish=joined is not None))
+        work = replace(work, guards=(*work.guards, Is(k.mark(join, name), k.MARKED)))
+        found = decode_join(record)
+        if marks < found.at_least:
+            return self._onward(replace(work, todo=work.todo[1:]))
+        return Firing(work, found), self.steps.fire(work.message, join, found, marks, now_ms)
+
+    def _fired(self, state: Firing, reply: TxnReply, _now_ms: int) -> Step:
+        if reply.held:
+            return self._onward(over(state.work, k.FIRED, state.join, publish=True))
+        ((join_state, joined),) = reply.replies
+        if join_state == k.ARMED_STATE:  # somebody marked another name meanwhile: count again
+            return self._onward(state.work)
+        return self._onward(over(state.work, join_state, state.join, publish=joined is not None))
+
+    def _published(self, state: Publishing, published: Published, _now_ms: int) -> Step:
+        lost = tuple([message for message in published.unroutable if isinstance(message, Message)])
+        if not lost:
+            return self._delay(state.work, ())
+        timers = tuple([Timer(m.run_id, m.call_id, m.task, state.work.token, tries=1) for m in lost])
+        return Noting(state.work, lost, timers), self._note(lost[0])
+
+    def _noted(self, state: Noting, _reply: TxnReply, now_ms: int) -> Step:
+        rest = state.unroutable[1:]
+        if rest:
+            return Noting(state.work, rest, state.timers), self._note(rest[0])
+        again = tuple([(encode(timer), now_ms + ROUTE_RETRY_MS) for timer in state.timers])
+        return self._delay(state.work, again)
+
+    def _delayed(self, state: Delaying, _done: Indexed, _now_ms: int) -> Step:
+        return self._settle(state.work)
+
+    def _settled(self, state: Settling, reply: TxnReply, now_ms: int) -> Step:
+        work = state.work
+        if not reply.held:
+            return self._as_found(work.message, work.token, read_snapshot(reply.replies), now_ms)
+        _, open_, (armed,) = reply.replies
+        return self._gone(work.message, k.RUNNING, open_, number(armed), now_ms)
+
+    # ── the end of a run ──────────────────────────────────────────────────────────────────────
+
+    def _completed(self, state: Completing, reply: TxnReply, now_ms: int) -> Step:
+        if not reply.held and reply.replies[0][0] == k.RUNNING:  # something is open after all
+            return self._ack(state.message)
+        return self._list(state.message, now_ms)
+
+    def _listed(self, state: Listing, _done: Indexed, _now_ms: int) -> Step:
+        return Unlisting(state.message), IndexRemove(OPEN, (state.message.run_id.encode(),))
+
+    def _unlisted(self, state: Unlisting, _done: Indexed, _now_ms: int) -> Step:
+        return self._ack(state.message)
+
+    # ── the end of a delivery ─────────────────────────────────────────────────────────────────
+
+    def _parked(self, state: Parking, _done: Indexed, _now_ms: int) -> Step:
+        return self._ack(state.message)
+
+    def _buried(self, state: Burying, _done: Indexed, _now_ms: int) -> Step:
+        return self._ack(state.message)
+
+    def _acked(self, state: Acking, _done: Acked, _now_ms: int) -> Step:
+        return Done(state.message), None
+
+    # ── effects that several methods ask for ──────────────────────────────────────────────────
+
+    def _delay(self, work: Work, again: tuple[tuple[bytes, int], ...]) -> Step:
+        run = work.message.run_id
+        delayed = [
+            (encode(Timer(run, child.call_id, child.task, "")), child.due_ms)
+            for child in work.outbox.children
+            if child.due_ms
+        ]
+        if delayed or again:
+            return Delaying(work), IndexAdd(TIMERS, (*delayed, *again))
+        return self._settle(work)
+
+    def _settle(self, work: Work) -> Step:
+        return Settling(work), self.steps.settle(work.message, work.guards)
+
+    def _note(self, message: Message) -> Txn:
+        return self.steps.undeliverable(message, unroutable(message), dead=False)
+
+    def _park(self, message: Message, token: str, due_ms: int) -> Step:
+        timer = Timer(message.run_id, message.call_id, message.task, token)
+        return Parking(message), IndexAdd(TIMERS, ((encode(timer), due_ms),))
+
+    def _bury(self, message: Message, now_ms: int) -> Step:
+        return Burying(message), IndexAdd(DEAD, ((encode((message.run_id, message.call_id)), now_ms),))
+
+    def _list(self, message: Message, now_ms: int) -> Step:
+        return Listing(message), IndexAdd(FINISHED, ((message.run_id.encode(), now_ms),))
+
+    def _ack(self, message: Message) -> Step:
+        return Acking(message), Ack()
+
+
+# ── failures that no task raised ──────────────────────────────────────────────────────────────
+
+
+def _unknown_task(task: str, policies: Mapping[str, Retry]) -> Failure:
+    queue, _, name = task.partition(".")
+    known = ", ".join(sorted(known.partition(".")[2] for known in policies)) or "none"
+    return Failure(
+        "UnknownTask",
+        f"no task {name!r} is registered by this worker of {queue!r} (it has: {known}); "
+        "deploy a worker that has it, or mend the name where it is called",
+    )
+
+
+def _never_answered(attempts: int) -> Failure:
+    return Failure(
+        "NeverAnswered",
+        f"all {attempts} attempts were claimed and none ended: their workers died or lost their leases",
+        final=True,
+    )
+
+
+def unroutable(message: Message) -> Failure:
+    """The broker has no queue for this message."""
+    return Failure(
+        "Unroutable",
+        f"queue {message.queue!r} does not exist, so {message.task!r} cannot be delivered; "
+        "start a worker of that service, or mend the name where it is called",
+    )

@@ -1,0 +1,105 @@
+"""Joins: which have enough, what firing one means for the work at hand, and which events the joined call receives.
+
+A join waits for *needs*: counts of events by name. When a name has as many events as are needed, it is *marked*, once;
+when enough names are marked (``at_least``), the join *fires*, once. Events may come before the join or after it:
+a commit appends its events and then looks for joins that wait, and registers its joins and then looks for events that
+are there (``look_ops``), so that whoever comes second sees the first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from . import keys as k
+from .ids import derive
+from .model import Child, Event, JoinRecord, Outbox
+from .states import Work
+from .txn import Is, Length, Op, Range
+from .wire import decode_event, decode_waiter
+
+EVENTS_AT_ONCE = 500
+"""How many events of a joined call are read in one transaction."""
+
+ALL = 2**31
+"""As the end of a range: all there is."""
+
+
+def joined_call(join: str) -> str:
+    """The id of the call that a join fires."""
+    return derive(join, "then")
+
+
+def look_ops(outbox: Outbox) -> list[Op]:
+    """How many events has each name I emitted, and who waits for it? How many has each name my joins need?"""
+    ops: list[Op] = []
+    for emitted in outbox.emitted:
+        ops += [Length(k.events(emitted.name)), Range(k.waiters(emitted.name), 0, ALL)]
+    for armed in outbox.armed:
+        ops += [Length(k.events(need.name)) for need in armed.needs]
+    return ops
+
+
+def reached(outbox: Outbox, replies: tuple[Any, ...], *, fresh: bool) -> tuple[tuple[str, str], ...]:
+    """The (join, name) pairs that have reached their need, from the answers to ``look_ops``, each once.
+
+    ``fresh``: asked in the very transaction that appended the events. Then the last ``count`` events of a name are
+    mine, and I answer for exactly the joins whose need one of them met; for the others somebody else does. Without
+    this, each further event of a name would look again at every join that ever waited for it.
+    """
+    answers = iter(replies)
+    found: dict[tuple[str, str], None] = {}
+    for emitted in outbox.emitted:
+        length, waiting = next(answers), next(answers)
+        already = length - emitted.count if fresh else 0
+        for waiter in map(decode_waiter, waiting):
+            if already < waiter.count <= length:
+                found[waiter.join_id, emitted.name] = None
+    for armed in outbox.armed:
+        for need in armed.needs:
+            if need.count <= next(answers):
+                found[armed.join_id, need.name] = None
+    return tuple(found)
+
+
+def over(work: Work, join_state: bytes, record: JoinRecord, *, publish: bool) -> Work:
+    """The first of ``work.todo`` has fired or expired. ``publish``: its joined call is open, and whoever fired the
+    join may have died before publishing it."""
+    join, _name = work.todo[0]
+    joined = work.joined
+    if publish and join_state == k.FIRED:
+        joined = (*joined, Child(joined_call(join), record.then.task))
+    return replace(
+        work,
+        todo=tuple([pair for pair in work.todo if pair[0] != join]),
+        joined=joined,
+        guards=(*work.guards, Is(k.join_state(join), join_state)),
+    )
+
+
+def wanted(join: JoinRecord, got: tuple[bytes, ...]) -> tuple[tuple[str, int, int], ...]:
+    """Of the names that fired the join, in the order declared, the first ``count`` events each."""
+    names = {name.decode() for name in got[: join.at_least]}
+    return tuple([(need.name, 0, need.count) for need in join.needs if need.name in names])
+
+
+def portion(wanted: tuple[tuple[str, int, int], ...]) -> tuple[tuple[tuple[str, int, int], ...], ...]:
+    """Cut ``wanted`` in two: what is read at once, and the rest."""
+    ask: list[tuple[str, int, int]] = []
+    room = EVENTS_AT_ONCE
+    for i, (name, start, stop) in enumerate(wanted):
+        if stop - start > room:
+            ask.append((name, start, start + room))
+            return tuple(ask), ((name, start + room, stop), *wanted[i + 1 :])
+        ask.append((name, start, stop))
+        room -= stop - start
+        if not room:
+            return tuple(ask), wanted[i + 1 :]
+    return tuple(ask), ()
+
+
+def received(name: str, value: bytes) -> Event:
+    """An event as the task gets it. A fork's member is named by its task."""
+    stored = decode_event(value)
+    return Event(stored.task.partition(".")[2] if name.startswith("~") else name, stored.data)

@@ -1,0 +1,134 @@
+"""The machine that begins a run: listed as open, then created, then its first message published.
+
+In this order, so that whoever dies on the way leaves behind either nothing that counts or a run that the recovery
+scan finds. Beginning it again with the same task and data is the same run; with others it is a conflict.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from msgspec import Struct
+
+from . import keys as k
+from .delivery import ROUTE_RETRY_MS
+from .effects import OPEN, TIMERS, IndexAdd, IndexRemove, Publish
+from .ids import ROOT_CALL
+from .inputs import Indexed, Published
+from .machine import Machine, Row, Step
+from .model import Message, Timer
+from .steps import Steps
+from .txn import TxnReply
+from .wire import encode
+
+
+class Opening(Struct, frozen=True):
+    """Listing the run as open."""
+
+    message: Message
+    data: bytes
+
+
+class Starting(Struct, frozen=True):
+    """Creating it."""
+
+    message: Message
+    digest: bytes
+
+
+class Publishing(Struct, frozen=True):
+    """Publishing its first message."""
+
+    message: Message
+    created: bool
+
+
+class Waiting(Struct, frozen=True):
+    """No queue took the message: setting a timer that publishes it again."""
+
+    message: Message
+    created: bool
+
+
+class Closing(Struct, frozen=True):
+    """It had ended before: taking it off the list again."""
+
+    message: Message
+    conflict: str
+
+
+class Begun(Struct, frozen=True):
+    """The run is there. ``created``: by this start; ``routed``: its queue exists."""
+
+    message: Message
+    created: bool
+    routed: bool = True
+
+
+class Conflict(Struct, frozen=True):
+    """Another run has this id; ``reason`` says in what it differs."""
+
+    message: Message
+    reason: str
+
+
+class StartMachine(Machine):
+    """Begins runs. ``begin`` takes the run, the full name of its first task, and that task's data."""
+
+    TABLE = (
+        Row(Opening, Indexed, "_opened", (Starting,)),
+        Row(Starting, TxnReply, "_started", (Publishing, Closing, Conflict, Begun)),
+        Row(Publishing, Published, "_published", (Begun, Waiting)),
+        Row(Waiting, Indexed, "_waited", (Begun,)),
+        Row(Closing, Indexed, "_closed", (Begun, Conflict)),
+    )
+
+    def __init__(self, steps: Steps) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def begin(self, run_id: str, task: str, data: bytes, now_ms: int) -> Step:
+        message = Message(run_id, ROOT_CALL, task)
+        return Opening(message, data), IndexAdd(OPEN, ((run_id.encode(), now_ms),))
+
+    def _opened(self, state: Opening, _done: Indexed, now_ms: int) -> Step:
+        digest = blake2b(state.data, digest_size=16).digest()
+        return Starting(state.message, digest), self.steps.start(state.message, state.data, digest, now_ms)
+
+    def _started(self, state: Starting, reply: TxnReply, _now_ms: int) -> Step:
+        message = state.message
+        if reply.held:
+            return Publishing(message, True), Publish((message,))
+        ((status, task, digest, root),) = reply.replies
+        conflict = _difference(message, state.digest, task.decode(), digest)
+        if status != k.RUNNING:
+            return Closing(message, conflict), IndexRemove(OPEN, (message.run_id.encode(),))
+        if conflict:
+            return Conflict(message, conflict), None
+        if root is not None:  # whoever created it may have died before publishing
+            return Publishing(message, False), Publish((message,))
+        return Begun(message, False), None
+
+    def _published(self, state: Publishing, published: Published, now_ms: int) -> Step:
+        message = state.message
+        if not published.unroutable:
+            return Begun(message, state.created), None
+        timer = Timer(message.run_id, message.call_id, message.task, "start", tries=1)
+        return Waiting(message, state.created), IndexAdd(TIMERS, ((encode(timer), now_ms + ROUTE_RETRY_MS),))
+
+    def _waited(self, state: Waiting, _done: Indexed, _now_ms: int) -> Step:
+        return Begun(state.message, state.created, routed=False), None
+
+    def _closed(self, state: Closing, _done: Indexed, _now_ms: int) -> Step:
+        if state.conflict:
+            return Conflict(state.message, state.conflict), None
+        return Begun(state.message, False), None
+
+
+def _difference(message: Message, digest: bytes, task: str, digest_there: bytes) -> str:
+    """In words, how a run that is there differs from the one to begin; empty: not at all."""
+    if task != message.task:
+        return f"run {message.run_id!r} exists and was begun with task {task!r}, not {message.task!r}"
+    if digest != digest_there:
+        return f"run {message.run_id!r} exists and was begun with other data"
+    return ""

@@ -1,0 +1,156 @@
+"""The states of a delivery: a class is a state, its docstring what is going on in it, its fields all that is known."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from .model import CallRecord, Child, Event, JoinRecord, Message, Outbox, Timer
+from .txn import Is
+
+
+class Claim(Struct, frozen=True):
+    """A claim that was granted. Only this attempt may commit, as long as no later one was granted."""
+
+    message: Message
+    token: str
+    attempt: int
+    record: CallRecord
+
+
+class Work(Struct, frozen=True):
+    """What a committed call still has to bring about.
+
+    ``todo``: (join, name) pairs that have reached their need; ``joined``: calls that joins have fired;
+    ``guards``: what was done to joins, compared again when the call settles, since a store may fall back.
+    """
+
+    message: Message
+    token: str
+    outbox: Outbox
+    todo: tuple[tuple[str, str], ...] = ()
+    joined: tuple[Child, ...] = ()
+    guards: tuple[Is, ...] = ()
+
+
+class Claiming(Struct, frozen=True):
+    """Waiting for the claim."""
+
+    message: Message
+    token: str
+
+
+class Gathering(Struct, frozen=True):
+    """A joined call reads its events. ``wanted``: (name, from, to) still to read; ``None`` before that is known."""
+
+    claim: Claim
+    wanted: tuple[tuple[str, int, int], ...] | None = None
+    asked: tuple[tuple[str, int, int], ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+class Running(Struct, frozen=True):
+    """The user's function runs; the driver renews the lease."""
+
+    claim: Claim
+
+
+class Committing(Struct, frozen=True):
+    """Waiting for the commit. ``leaf``: the call settles with it."""
+
+    claim: Claim
+    outbox: Outbox
+    leaf: bool
+
+
+class Failing(Struct, frozen=True):
+    """Noting that the attempt failed; ``due_ms``: when to try again, ``None``: it is dead."""
+
+    claim: Claim
+    due_ms: int | None
+
+
+class Looking(Struct, frozen=True):
+    """Somebody else committed: looking for joins that have enough, as that worker would have."""
+
+    work: Work
+
+
+class Satisfying(Struct, frozen=True):
+    """Marking the first of ``work.todo``."""
+
+    work: Work
+
+
+class Firing(Struct, frozen=True):
+    """Firing the join of the first of ``work.todo``, whose record is ``join``."""
+
+    work: Work
+    join: JoinRecord
+
+
+class Publishing(Struct, frozen=True):
+    """Waiting until the broker has every child and joined call safely."""
+
+    work: Work
+
+
+class Noting(Struct, frozen=True):
+    """Writing to the calls in ``unroutable`` that no queue took their message."""
+
+    work: Work
+    unroutable: tuple[Message, ...]
+    timers: tuple[Timer, ...]
+
+
+class Delaying(Struct, frozen=True):
+    """Setting timers for delayed children and for what could not be routed."""
+
+    work: Work
+
+
+class Settling(Struct, frozen=True):
+    """Forgetting the call."""
+
+    work: Work
+
+
+class Completing(Struct, frozen=True):
+    """Nothing of the run is open: ending it."""
+
+    message: Message
+
+
+class Listing(Struct, frozen=True):
+    """Adding the run to the finished ones."""
+
+    message: Message
+
+
+class Unlisting(Struct, frozen=True):
+    """Removing it from the open ones."""
+
+    message: Message
+
+
+class Parking(Struct, frozen=True):
+    """Setting a timer that brings the message back."""
+
+    message: Message
+
+
+class Burying(Struct, frozen=True):
+    """Adding the call to the dead ones."""
+
+    message: Message
+
+
+class Acking(Struct, frozen=True):
+    """Dealing the delivery done."""
+
+    message: Message
+
+
+class Done(Struct, frozen=True):
+    """Nothing is left to do for this delivery."""
+
+    message: Message

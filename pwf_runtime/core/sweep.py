@@ -1,0 +1,144 @@
+"""The machine that publishes the messages of due timers. Any number of workers may run it at once.
+
+An entry is removed only after its message is confirmed, and only if it is still the one that was read: entries carry
+tokens, so a call that was parked again meanwhile has another entry. A message that no queue takes is put off, ever
+longer, and after a bounded number of tries its call is dead, with the reason.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from .delivery import unroutable
+from .effects import DEAD, TIMERS, IndexAdd, IndexRead, IndexRemove, Publish
+from .inputs import Entries, Indexed, Published
+from .machine import Machine, Row, Step
+from .model import Timer
+from .retry import UNKNOWN_TASK
+from .steps import Steps
+from .txn import Txn, TxnReply
+from .wire import decode_timer, encode
+
+ROUTES = UNKNOWN_TASK
+"""How often and when a message that no queue takes is tried again."""
+
+
+class Reading(Struct, frozen=True):
+    """Reading the timers that are due."""
+
+    limit: int
+
+
+class Publishing(Struct, frozen=True):
+    """Publishing their messages."""
+
+    due: tuple[Timer, ...]
+    members: tuple[bytes, ...]
+
+
+class Noting(Struct, frozen=True):
+    """Writing to the calls of ``failed`` that no queue takes their messages."""
+
+    members: tuple[bytes, ...]
+    failed: tuple[Timer, ...]
+    at: int = 0
+
+
+class Burying(Struct, frozen=True):
+    """Adding those that used up their tries to the dead ones."""
+
+    members: tuple[bytes, ...]
+    failed: tuple[Timer, ...]
+
+
+class Delaying(Struct, frozen=True):
+    """Setting new timers for the others."""
+
+    members: tuple[bytes, ...]
+
+
+class Removing(Struct, frozen=True):
+    """Removing the entries that were read."""
+
+    members: tuple[bytes, ...]
+
+
+class Swept(Struct, frozen=True):
+    """Done: this many timers were due. As many as asked for: there may be more."""
+
+    count: int
+
+
+class SweepMachine(Machine):
+    """Publishes what is due."""
+
+    TABLE = (
+        Row(Reading, Entries, "_read", (Publishing, Swept)),
+        Row(Publishing, Published, "_published", (Noting, Removing)),
+        Row(Noting, TxnReply, "_noted", (Noting, Burying, Delaying)),
+        Row(Burying, Indexed, "_buried", (Delaying, Removing)),
+        Row(Delaying, Indexed, "_delayed", (Removing,)),
+        Row(Removing, Indexed, "_removed", (Swept,)),
+    )
+
+    def __init__(self, steps: Steps) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def begin(self, now_ms: int, limit: int) -> Step:
+        """Sweep up to ``limit`` timers that are due at ``now_ms``."""
+        return Reading(limit), IndexRead(TIMERS, now_ms, limit)
+
+    def _read(self, _state: Reading, entries: Entries, _now_ms: int) -> Step:
+        members = tuple([member for member, _ in entries.entries])
+        if not members:
+            return Swept(0), None
+        due = tuple([decode_timer(member) for member in members])
+        return Publishing(due, members), Publish(tuple([timer.message for timer in due]))
+
+    def _published(self, state: Publishing, published: Published, _now_ms: int) -> Step:
+        lost = frozenset(published.unroutable)
+        failed = tuple([replace(timer, tries=timer.tries + 1) for timer in state.due if timer.message in lost])
+        if failed:
+            return Noting(state.members, failed), self._note(failed[0])
+        return self._remove(state.members)
+
+    def _noted(self, state: Noting, _reply: TxnReply, now_ms: int) -> Step:
+        following = state.at + 1
+        if following < len(state.failed):
+            return replace(state, at=following), self._note(state.failed[following])
+        dead = [
+            (encode((timer.run_id, timer.call_id)), now_ms) for timer in state.failed if ROUTES.exhausted(timer.tries)
+        ]
+        if dead:
+            return Burying(state.members, state.failed), IndexAdd(DEAD, tuple(dead))
+        return self._delay(state.members, state.failed, now_ms)
+
+    def _buried(self, state: Burying, _done: Indexed, now_ms: int) -> Step:
+        return self._delay(state.members, state.failed, now_ms)
+
+    def _delayed(self, state: Delaying, _done: Indexed, _now_ms: int) -> Step:
+        return self._remove(state.members)
+
+    def _removed(self, state: Removing, _done: Indexed, _now_ms: int) -> Step:
+        return Swept(len(state.members)), None
+
+    def _note(self, timer: Timer) -> Txn:
+        dead = ROUTES.exhausted(timer.tries)
+        return self.steps.undeliverable(timer.message, unroutable(timer.message), dead=dead)
+
+    def _delay(self, members: tuple[bytes, ...], failed: tuple[Timer, ...], now_ms: int) -> Step:
+        again = tuple(
+            [
+                (encode(timer), now_ms + ROUTES.delay_ms(timer.tries, timer.call_id))
+                for timer in failed
+                if not ROUTES.exhausted(timer.tries)
+            ]
+        )
+        if again:
+            return Delaying(members), IndexAdd(TIMERS, again)
+        return self._remove(members)
+
+    def _remove(self, members: tuple[bytes, ...]) -> Step:
+        return Removing(members), IndexRemove(TIMERS, members)

@@ -1,0 +1,186 @@
+"""The only place where an effect meets a store or a transport.
+
+``perform`` takes effects of many machines at once and brings each kind about in one go: store transactions as one
+pipeline, publishes as one batch, acks together. What can be answered at once is returned; tasks and publishes are
+answered later, by ``heard`` for what the transport says.
+
+An effect is performed until its outcome is known. When the store cannot be reached its effects wait in the driver until
+``retry``; when the transport loses a publish it is published again. Machines never see any of that.
+
+The production worker, the client and the simulator all drive their machines through this class.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
+from .codec import encode_message
+from .core.effects import Ack, Effect, IndexAdd, IndexRead, IndexRemove, Publish, RunTask
+from .core.inputs import Acked, Entries, Indexed, Input, Published
+from .core.model import Marker, Message
+from .core.txn import Txn
+from .errors import StoreUnavailable
+from .store.base import Store
+from .transport.base import Confirmed, Delivery, Down, Lost, Publication, Transport, TransportEvent, Up
+
+Owner: TypeAlias = int
+"""Who asked: a number that the caller chooses; answers bear it."""
+
+Asked: TypeAlias = tuple[Owner, Effect]
+Answer: TypeAlias = tuple[Owner, Input]
+
+
+class _Publishing:
+    """A ``Publish`` that is not confirmed as a whole yet."""
+
+    __slots__ = ("left", "owner", "unroutable")
+
+    def __init__(self, owner: Owner, left: int) -> None:
+        self.owner = owner
+        self.left = left
+        self.unroutable: list[Message | Marker] = []
+
+
+class Driver:
+    """Performs effects. Not thread-safe: one thread, the caller's, does everything.
+
+    ``run_task`` starts a task and returns; its outcome goes to the machine without passing here.
+    """
+
+    def __init__(self, store: Store, transport: Transport, run_task: Callable[[Owner, RunTask], None]) -> None:
+        self.store = store
+        self.transport = transport
+        self.run_task = run_task
+        self.deferred: list[Asked] = []
+        """Store effects that wait for the store to come back."""
+        self.store_error: StoreUnavailable | None = None
+        """Why, if any do."""
+        self._deliveries: dict[Owner, Delivery] = {}
+        self._tickets = itertools.count(1)
+        self._publishing: dict[int, tuple[_Publishing, Message | Marker]] = {}
+        self._unsent: list[tuple[_Publishing, Message | Marker]] = []
+        self._is_up = True
+
+    def holds(self, owner: Owner, delivery: Delivery) -> None:
+        """What ``owner`` will ack."""
+        self._deliveries[owner] = delivery
+
+    def perform(self, asked: Iterable[Asked]) -> list[Answer]:
+        """Perform effects; the answers that are there at once, in no particular order between machines."""
+        to_store: list[Asked] = []
+        to_publish: list[tuple[_Publishing, Message | Marker]] = []
+        to_ack: list[Owner] = []
+        for owner, effect in asked:
+            kind = type(effect)
+            if kind is Publish:
+                publishing = _Publishing(owner, len(effect.messages))  # type: ignore[union-attr]
+                to_publish += [(publishing, message) for message in effect.messages]  # type: ignore[union-attr]
+            elif kind is Ack:
+                to_ack.append(owner)
+            elif kind is RunTask:
+                self.run_task(owner, effect)  # type: ignore[arg-type]
+            else:
+                to_store.append((owner, effect))
+        answers = self._ask_store(to_store) if to_store else []
+        if to_publish:
+            self._publish(to_publish)
+        if to_ack:
+            answers += self._ack(to_ack)
+        return answers
+
+    def retry(self) -> list[Answer]:
+        """Perform the store effects that wait, once more."""
+        waiting, self.deferred, self.store_error = self.deferred, [], None
+        return self._ask_store(waiting) if waiting else []
+
+    def heard(self, event: TransportEvent) -> list[Answer]:
+        """What follows from something the transport said; a ``Delivery`` is not for here."""
+        if isinstance(event, Confirmed):
+            return self._confirmed(event)
+        if isinstance(event, Lost):
+            lost = self._publishing.pop(event.ticket, None)
+            if lost is not None:
+                self._publish([lost]) if self._is_up else self._unsent.append(lost)
+        elif isinstance(event, Down):
+            self._is_up = False
+        elif isinstance(event, Up):
+            self._is_up = True
+            again, self._unsent = self._unsent, []
+            if again:
+                self._publish(again)
+        return []
+
+    # ── the transport ─────────────────────────────────────────────────────────────────────────
+
+    def _publish(self, messages: Sequence[tuple[_Publishing, Message | Marker]]) -> None:
+        publications = []
+        for publishing, message in messages:
+            ticket = next(self._tickets)
+            self._publishing[ticket] = (publishing, message)
+            publications.append(Publication(ticket, message.queue, encode_message(message)))
+        self.transport.publish(publications)
+
+    def _confirmed(self, event: Confirmed) -> list[Answer]:
+        found = self._publishing.pop(event.ticket, None)
+        if found is None:
+            return []
+        publishing, message = found
+        if event.returned:
+            publishing.unroutable.append(message)
+        publishing.left -= 1
+        if publishing.left:
+            return []
+        return [(publishing.owner, Published(tuple(publishing.unroutable)))]
+
+    def _ack(self, owners: Sequence[Owner]) -> list[Answer]:
+        self.transport.ack([self._deliveries.pop(owner) for owner in owners])
+        return [(owner, Acked()) for owner in owners]
+
+    # ── the store ─────────────────────────────────────────────────────────────────────────────
+
+    def _ask_store(self, asked: Sequence[Asked]) -> list[Answer]:
+        """Transactions first, in one pipeline, then the indexes. What gets no answer is deferred whole."""
+        txns = [(owner, effect) for owner, effect in asked if type(effect) is Txn]
+        others = [(owner, effect) for owner, effect in asked if type(effect) is not Txn]
+        answers: list[Answer] = []
+        if txns:
+            try:
+                replies = self.store.txns([txn for _, txn in txns])
+            except StoreUnavailable as error:
+                self._defer(txns, error)
+            else:
+                answers += [(owner, reply) for (owner, _), reply in zip(txns, replies, strict=True)]
+        if others:
+            answers += self._ask_indexes(others)
+        return answers
+
+    def _ask_indexes(self, asked: Sequence[Asked]) -> list[Answer]:
+        answers: list[Answer] = []
+        added: dict[str, list[tuple[bytes, int]]] = {}
+        removed: dict[str, list[bytes]] = {}
+        for owner, effect in asked:
+            if isinstance(effect, IndexAdd):
+                added.setdefault(effect.index, []).extend(effect.entries)
+            elif isinstance(effect, IndexRemove):
+                removed.setdefault(effect.index, []).extend(effect.members)
+        try:
+            for index, entries in added.items():
+                self.store.index_add(index, entries)
+            for index, members in removed.items():
+                self.store.index_remove(index, members)
+            for owner, effect in asked:
+                if isinstance(effect, IndexRead):
+                    found = self.store.index_read(effect.index, effect.upto, effect.limit)
+                    answers.append((owner, Entries(tuple(found))))
+                else:
+                    answers.append((owner, Indexed()))
+        except StoreUnavailable as error:
+            self._defer(asked, error)
+            return []
+        return answers
+
+    def _defer(self, asked: Sequence[Asked], error: StoreUnavailable) -> None:
+        self.deferred += asked
+        self.store_error = error
