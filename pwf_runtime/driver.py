@@ -160,7 +160,7 @@ class Driver:
         answers: list[Answer] = []
         added: dict[str, list[tuple[bytes, int]]] = {}
         removed: dict[str, list[bytes]] = {}
-        for owner, effect in asked:
+        for _, effect in asked:
             if isinstance(effect, IndexAdd):
                 added.setdefault(effect.index, []).extend(effect.entries)
             elif isinstance(effect, IndexRemove):
