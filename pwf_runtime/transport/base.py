@@ -55,7 +55,18 @@ class Down(Struct, frozen=True):
     reason: str
 
 
-TransportEvent: TypeAlias = Delivery | Confirmed | Lost | Up | Down
+class Refused(Struct, frozen=True):
+    """The server is there but refuses what trying again cannot mend: a wrong password, a missing vhost, a queue that
+    exists with other settings. Nothing more comes: close, and show ``reason``, which says what to do.
+
+    Only said before the first ``Up``. What has worked once may come back (a password being changed, a server still
+    starting), so from then on the same trouble is a ``Down``.
+    """
+
+    reason: str
+
+
+TransportEvent: TypeAlias = Delivery | Confirmed | Lost | Up | Down | Refused
 Sink: TypeAlias = Callable[[Sequence[TransportEvent]], None]
 
 
@@ -71,22 +82,26 @@ class Transport(Protocol):
     def start(self, sink: Sink, consume: Sequence[str] = (), prefetch: int = 64) -> None:
         """Connect in the background, declare the queues in ``consume`` (durable) and consume them.
 
-        At most ``prefetch`` deliveries are unacked at a time. Says ``Up`` when ready.
+        At most ``prefetch`` deliveries *of each queue* are unacked at a time (quorum queues know no limit across
+        queues). Says ``Up`` when ready. No method of an open transport calls ``sink`` itself: callers may hold locks.
 
         Raises:
-            UsageError: the URL cannot be read.
+            UsageError: started twice, or ``prefetch`` is less than 1.
         """
         ...
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """Publish persistently. Each ticket is answered once: ``Confirmed`` or ``Lost``.
 
-        While the connection is down the answer is ``Lost`` without delay.
+        While the connection is down the answer is ``Lost`` without delay, and so it is after ``close``.
+
+        Raises:
+            UsageError: not started yet, so there is nobody to answer.
         """
         ...
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """Deal these deliveries done. Those of an earlier channel are dropped silently."""
+        """Deal these deliveries done. Those of an earlier channel, or dealt done before, are dropped silently."""
         ...
 
     def stop_consuming(self) -> None:
@@ -94,5 +109,8 @@ class Transport(Protocol):
         ...
 
     def close(self, timeout: float = 5.0) -> None:
-        """Send the acks given so far, close the connection; the broker takes back what was not acked."""
+        """Send the acks given so far, close the connection; the broker takes back what was not acked.
+
+        Publishes not confirmed yet are ``Lost``. Closing twice is no error.
+        """
         ...
