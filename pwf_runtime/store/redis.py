@@ -1,0 +1,253 @@
+"""The store in Redis: a shell around one script, ``txn.lua``, which is explained there.
+
+Layout. A run is one hash, ``pwf:{run_id}``; a lease is a string with a TTL, ``pwf:{run_id}:l:<lease>``; an index is a
+sorted set, ``pwf:<index>``. The braces make all keys of a run fall into one slot of a Redis Cluster, so a run id is
+written with its own braces (and ``%``) percent-encoded.
+
+What must live here: how a transaction is written down for the script and how its answer is read. What must not: any
+rule of the protocol.
+
+Nothing is ever sent a second time behind the caller's back: redis-py would do so by itself, its retry is switched off.
+A lost reply is told as ``StoreUnavailable``, and whoever asked knows what is safe to repeat.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.resources import files
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+import redis
+from redis import exceptions as e
+
+from ..core import txn as t
+from ..doctor import Finding
+from ..errors import UsageError
+from .redis_server import FAULTS, connections, examine, explain, name_of
+
+T = TypeVar("T")
+Step: TypeAlias = Sequence[Any]  # one operation of the plan: its name, then what it needs
+
+SCRIPT = files(__package__).joinpath("txn.lua").read_text(encoding="utf-8")
+SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()  # the name by which Redis keeps it
+
+
+class RedisStore:
+    """Implements ``store.base.Store``.
+
+    Safe to share between threads: it holds nothing that changes but redis-py's connection pool, which lends every
+    call a connection of its own (at most 100 at a time unless the URL says ``?max_connections=``).
+
+    ``timeout`` (seconds) bounds connecting, and each wait for an answer. A ``socket_timeout`` in the URL wins.
+    """
+
+    def __init__(self, url: str, *, prefix: str = "pwf", timeout: float = 5.0) -> None:
+        self._set_up(redis.Redis(connection_pool=connections(url, timeout)), prefix)
+
+    @classmethod
+    def from_client(cls, client: Any, *, prefix: str = "pwf") -> RedisStore:
+        """A store on a ready-made client, which must answer in bytes and should not retry by itself."""
+        self = cls.__new__(cls)
+        self._set_up(client, prefix)
+        return self
+
+    def _set_up(self, client: Any, prefix: str) -> None:
+        if not prefix or "{" in prefix or "}" in prefix:
+            raise UsageError(f"store prefix {prefix!r}: expected a short name without braces, such as 'pwf'")
+        self._redis = client
+        self._prefix = prefix
+        self.server = name_of(client.connection_pool.connection_kwargs)
+
+    # ── the contract ──────────────────────────────────────────────────────────────────────────
+
+    def txns(self, txns: Sequence[t.Txn]) -> list[t.TxnReply]:
+        """As the contract says. They are done in the order given, save when Redis has lost the script in between:
+        then those that it had to turn away are sent again, after the others.
+        """
+        if not txns:
+            return []
+        commands = [("EVALSHA", SHA, *self._encode(txn)) for txn in txns]
+        replies = self._pipeline(commands)
+        lost = [i for i, reply in enumerate(replies) if isinstance(reply, e.NoScriptError)]
+        if lost:  # nothing was done of these; EVAL brings the script along, and Redis keeps it
+            again = self._pipeline([("EVAL", SCRIPT, *commands[i][2:]) for i in lost])
+            for i, reply in zip(lost, again, strict=True):
+                replies[i] = reply
+        for txn, reply in zip(txns, replies, strict=True):
+            if isinstance(reply, Exception):
+                raise explain(reply, self.server, f"{txn.label!r} of run {txn.run_id!r}") from reply
+        return [_decode(txn, reply) for txn, reply in zip(txns, replies, strict=True)]
+
+    def index_add(self, index: str, entries: Sequence[tuple[bytes, int]]) -> None:
+        if entries:
+            self._ask(lambda: self._redis.zadd(self._index(index), dict(entries)))
+
+    def index_read(self, index: str, upto: int, limit: int) -> list[tuple[bytes, int]]:
+        found = self._ask(
+            lambda: self._redis.zrangebyscore(self._index(index), "-inf", upto, start=0, num=limit, withscores=True)
+        )
+        return [(member, int(score)) for member, score in found]
+
+    def index_remove(self, index: str, members: Sequence[bytes]) -> None:
+        if members:
+            self._ask(lambda: self._redis.zrem(self._index(index), *members))
+
+    def index_size(self, index: str) -> int:
+        return int(self._ask(lambda: self._redis.zcard(self._index(index))))
+
+    def close(self) -> None:
+        self._redis.close()
+        self._redis.connection_pool.disconnect()
+
+    def check(self) -> list[Finding]:
+        """What ``pwf doctor`` should know about this server: see ``redis_server.examine``."""
+        return examine(self._redis, self.server)
+
+    # ── asking Redis ──────────────────────────────────────────────────────────────────────────
+
+    def _index(self, index: str) -> str:
+        return f"{self._prefix}:{index}"
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        try:
+            return question()
+        except FAULTS as error:
+            raise explain(error, self.server) from error
+
+    def _pipeline(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
+        """One round trip. An error that concerns one command is its reply; any other is raised."""
+
+        def question() -> list[Any]:
+            with self._redis.pipeline(transaction=False) as pipe:
+                for command in commands:
+                    pipe.execute_command(*command)
+                replies: list[Any] = pipe.execute(raise_on_error=False)
+                return replies
+
+        return self._ask(question)
+
+    def _encode(self, txn: t.Txn) -> list[Any]:
+        """The arguments of the script: number of keys, keys, plan, values. ``txn.lua`` says what they mean."""
+        run_id = txn.run_id.replace("%", "%25").replace("{", "%7B").replace("}", "%7D") or "%"  # '{}' is no hash tag
+        draft = _Draft(f"{self._prefix}:{{{run_id}}}")
+        fields: list[str] = []
+        expected: list[int | bool] = []
+        tokens: list[str | bool] = []
+        for compare in txn.compare:
+            if isinstance(compare, t.Is):
+                fields.append(compare.field)
+                expected.append(False if compare.value is None else draft.value(compare.value))
+            else:
+                draft.key(compare.lease)
+                tokens.append(False if compare.token is None else compare.token)
+        then, then_sums = draft.ops(txn.then)
+        otherwise, otherwise_sums = draft.ops(txn.otherwise)
+        fields += then_sums
+        fields += otherwise_sums
+        plan = _to_json((fields, expected, tokens, len(then_sums), len(otherwise_sums), then, otherwise))
+        return [len(draft.keys), *draft.keys, plan, *draft.values]
+
+
+# ── writing a transaction down for the script ─────────────────────────────────────────────────
+
+_to_json = msgspec.json.Encoder().encode
+
+
+class _Draft:
+    """The keys and values of a transaction as they are collected; the plan names them by their number."""
+
+    __slots__ = ("keys", "sums", "values")
+
+    def __init__(self, key: str) -> None:
+        self.keys = [key]
+        self.values: list[bytes] = []
+        self.sums: list[str] = []
+
+    def key(self, lease: str) -> int:
+        self.keys.append(f"{self.keys[0]}:l:{lease}")
+        return len(self.keys)
+
+    def value(self, value: bytes) -> int:
+        self.values.append(value)
+        return len(self.values) + 1  # the plan is the first argument
+
+    def ops(self, ops: Iterable[t.Op]) -> tuple[list[Step], list[str]]:
+        """The steps of the plan, and the fields that they add to."""
+        steps: list[Step] = []
+        self.sums = []
+        put: list[Any] | None = None
+        for op in ops:
+            if not isinstance(op, t.Put):
+                steps.append(_OPS[type(op)][0](self, op))
+                put = None
+            elif put is None:  # the commonest by far
+                put = ["put", op.field, self.value(op.value)]
+                steps.append(put)
+            else:  # neighbours become one command
+                put += (op.field, self.value(op.value))
+        return steps, self.sums
+
+
+def _add(draft: _Draft, op: t.Add) -> Step:
+    if not -(10**18) < op.delta < 10**18:
+        raise UsageError(f"cannot add {op.delta} to {op.field!r}: Redis counts in 64 bits")
+    draft.sums.append(op.field)
+    return "add", op.field, str(op.delta)
+
+
+def _append(draft: _Draft, op: t.Append) -> Step:
+    draft.sums.append(op.list + "#")
+    return "append", op.list, draft.value(op.value)
+
+
+def _lease(draft: _Draft, op: t.Lease) -> Step:
+    if op.ttl_ms <= 0:  # SET refuses it, and what runs out at once is not held
+        return "release", draft.key(op.lease)
+    return "lease", draft.key(op.lease), op.token, op.ttl_ms
+
+
+# ── reading the answer ────────────────────────────────────────────────────────────────────────
+
+
+def _decode(txn: t.Txn, raw: list[Any]) -> t.TxnReply:
+    held = raw[0] == 1
+    ops = txn.then if held else txn.otherwise
+    if len(raw) == 1:  # the common case: nothing but writes
+        return t.TxnReply(held, (None,) * len(ops))
+    rest = iter(raw)
+    next(rest)
+    return t.TxnReply(held, tuple([_read(op, rest) for op in ops]))
+
+
+def _read(op: t.Op, rest: Iterator[Any]) -> Any:
+    decode = _OPS[type(op)][1]
+    return None if decode is None else decode(next(rest))
+
+
+def _read_holder(raw: list[Any] | None) -> tuple[str, int] | None:
+    return None if raw is None else (raw[0].decode(), raw[1])
+
+
+def _read_scan(raw: list[Any]) -> tuple[int, dict[str, bytes]]:
+    cursor, flat = raw
+    return int(cursor), {field.decode(): value for field, value in zip(flat[::2], flat[1::2], strict=True)}
+
+
+# Every operation: how it is written down, and how its reply is read (None: it has none).
+_OPS: dict[type, tuple[Callable[[_Draft, Any], Step], Callable[[Any], Any] | None]] = {
+    t.Get: (lambda draft, op: ("get", *op.fields), tuple),
+    t.Put: (lambda draft, op: ("put", op.field, draft.value(op.value)), None),
+    t.Add: (_add, int),
+    t.Append: (_append, int),
+    t.Length: (lambda draft, op: ("length", op.list), int),
+    t.Range: (lambda draft, op: ("range", op.list, op.start, op.stop), tuple),
+    t.Delete: (lambda draft, op: ("delete", *op.fields), None),
+    t.Lease: (_lease, None),
+    t.Release: (lambda draft, op: ("release", draft.key(op.lease)), None),
+    t.Holder: (lambda draft, op: ("holder", draft.key(op.lease)), _read_holder),
+    t.Keep: (lambda draft, op: ("keep", *op.fields), None),
+    t.Expire: (lambda draft, op: ("expire", op.ttl_ms) if op.ttl_ms > 0 else ("clear",), None),
+    t.Scan: (lambda draft, op: ("scan", str(op.cursor), max(op.limit, 1)), _read_scan),
+}
