@@ -1,0 +1,1 @@
+"""What the runtime does around the core: authoring, codec, worker, client."""
