@@ -72,7 +72,7 @@ ONWARD = (Satisfying, Publishing, Delaying, Settling)
 
 TABLE = (
     Row(Claiming, TxnReply, "_claimed", FOUND),
-    Row(Gathering, TxnReply, "_gathered", (Gathering, Running)),
+    Row(Gathering, TxnReply, "_gathered", (Gathering, Running, Claiming)),
     Row(Running, TaskDone, "_ran", (Committing,)),
     Row(Running, TaskFailed, "_raised", (Failing,)),
     Row(Committing, TxnReply, "_committed", (*ONWARD, *FOUND)),
@@ -134,23 +134,25 @@ class DeliveryMachine(Machine):
         return self._run(claim, ())
 
     def _gathered(self, state: Gathering, reply: TxnReply, _now_ms: int) -> Step:
-        if state.wanted is None:
+        claim, rest, events = state.claim, state.wanted, state.events
+        if rest is None:
             (join,), got = reply.replies
+            if join is None:
+                return self._reclaim(claim)
             rest = wanted(decode_join(join), got)
-            events = state.events
         else:
-            rest = state.wanted
-            events = state.events + tuple(
-                [
-                    received(name, value)
-                    for (name, *_), values in zip(state.asked, reply.replies, strict=True)
-                    for value in values
-                ]
-            )
+            for (name, start, stop), values in zip(state.asked, reply.replies, strict=True):
+                if len(values) < stop - start:
+                    return self._reclaim(claim)
+                events += tuple([received(name, value) for value in values])
         if not rest:
-            return self._run(state.claim, events)
+            return self._run(claim, events)
         ask, rest = portion(rest)
-        return Gathering(state.claim, rest, ask, events), self.steps.read_events(state.claim.message, ask)
+        return Gathering(claim, rest, ask, events), self.steps.read_events(claim.message, ask)
+
+    def _reclaim(self, claim: Claim) -> Step:
+        """What my call needs is gone: it was finished by somebody else while I was away. Look again."""
+        return Claiming(claim.message, claim.token), self.steps.claim(claim.message, claim.token)
 
     def _run(self, claim: Claim, events: tuple[Event, ...]) -> Step:
         return Running(claim), RunTask(claim.message, claim.attempt, claim.token, claim.record.data, events)
@@ -258,12 +260,12 @@ class DeliveryMachine(Machine):
         else:
             (join_state, record, joined), marks = reply.replies
             if join_state != k.ARMED_STATE:
-                return self._onward(over(work, join_state, decode_join(record), publish=joined is not None))
+                return self._onward(over(work, join_state, record, publish=joined is not None))
         work = replace(work, guards=(*work.guards, Is(k.mark(join, name), k.MARKED)))
         found = decode_join(record)
         if marks < found.at_least:
             return self._onward(replace(work, todo=work.todo[1:]))
-        return Firing(work, found), self.steps.fire(work.message, join, found, marks, now_ms)
+        return Firing(work, record), self.steps.fire(work.message, join, found, marks, now_ms)
 
     def _fired(self, state: Firing, reply: TxnReply, _now_ms: int) -> Step:
         if reply.held:

@@ -17,7 +17,7 @@ from .ids import derive
 from .model import Child, Event, JoinRecord, Outbox
 from .states import Work
 from .txn import Is, Length, Op, Range
-from .wire import decode_event, decode_waiter
+from .wire import decode_event, decode_join, decode_waiter
 
 EVENTS_AT_ONCE = 500
 """How many events of a joined call are read in one transaction."""
@@ -63,13 +63,13 @@ def reached(outbox: Outbox, replies: tuple[Any, ...], *, fresh: bool) -> tuple[t
     return tuple(found)
 
 
-def over(work: Work, join_state: bytes, record: JoinRecord, *, publish: bool) -> Work:
-    """The first of ``work.todo`` has fired or expired. ``publish``: its joined call is open, and whoever fired the
-    join may have died before publishing it."""
+def over(work: Work, join_state: bytes | None, record: bytes | None, *, publish: bool) -> Work:
+    """The first of ``work.todo`` has fired or expired, or is gone with its run. ``publish``: its joined call is open,
+    and whoever fired the join may have died before publishing it."""
     join, _name = work.todo[0]
     joined = work.joined
-    if publish and join_state == k.FIRED:
-        joined = (*joined, Child(joined_call(join), record.then.task))
+    if publish and join_state == k.FIRED and record is not None:
+        joined = (*joined, Child(joined_call(join), decode_join(record).then.task))
     return replace(
         work,
         todo=tuple([pair for pair in work.todo if pair[0] != join]),

@@ -14,6 +14,7 @@ field                      holds
 ``c:ID:a``                 its latest attempt; the fencing token
 ``c:ID:u``                 not before this time, ms (a delay or a retry)
 ``c:ID:r`` ``o`` ``e``     its record, its outbox, its latest failure
+``c:ID:x``                 what its steps (``ctx.step``) have returned
 ``e:NAME`` (list)          the events of a name in commit order
 ``w:NAME`` (list)          the joins that wait for a name
 ``j:ID:s`` ``r``           a join's state (``armed``, ``fired``, ``expired``) and record
@@ -62,9 +63,13 @@ def failure(call: str) -> str:
     return f"c:{call}:e"
 
 
+def steps(call: str) -> str:
+    return f"c:{call}:x"
+
+
 def call_fields(call: str) -> tuple[str, ...]:
     """Every field a call can have: what settling it removes."""
-    return tuple(f"c:{call}:{kind}" for kind in "saroue")
+    return tuple(f"c:{call}:{kind}" for kind in "sarouex")
 
 
 def events(name: str) -> str:

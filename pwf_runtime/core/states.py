@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from .model import CallRecord, Child, Event, JoinRecord, Message, Outbox, Timer
+from .model import CallRecord, Child, Event, Message, Outbox, Timer
 from .txn import Is
 
 
@@ -85,7 +85,7 @@ class Firing(Struct, frozen=True):
     """Firing the join of the first of ``work.todo``, whose record is ``join``."""
 
     work: Work
-    join: JoinRecord
+    join: bytes
 
 
 class Publishing(Struct, frozen=True):

@@ -1,0 +1,190 @@
+"""What happened in a world, as an observer of the store sees it: calls, joins, events, and who did what.
+
+The laws are checked against this, not against what the machines believe. It is kept from the transactions that were
+really performed (their operations and replies), so a broken protocol cannot talk its way out of it.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from pwf_runtime.core import keys as k
+from pwf_runtime.core.model import CallRecord, JoinRecord, Outcome
+from pwf_runtime.core.txn import Append, Delete, Op, Put, Txn, TxnReply
+from pwf_runtime.core.wire import decode_event, decode_join, decode_record
+
+CallKey: TypeAlias = tuple[str, str]
+"""(run_id, call_id)"""
+
+
+class CallView:
+    """A call, as seen from outside."""
+
+    __slots__ = ("attempt", "commits", "dead", "deliveries", "key", "outcome", "path", "record", "settled")
+
+    def __init__(self, key: CallKey, path: str, record: CallRecord) -> None:
+        self.key = key
+        self.path = path
+        self.record = record
+        self.attempt = 0  # the latest that was granted
+        self.commits = 0
+        self.outcome: Outcome | None = None  # what was committed, once it was
+        self.settled = False
+        self.dead = False
+        self.deliveries = 0
+
+    def copy(self) -> CallView:
+        new = CallView(self.key, self.path, self.record)
+        new.attempt, new.commits, new.outcome = self.attempt, self.commits, self.outcome
+        new.settled, new.dead, new.deliveries = self.settled, self.dead, self.deliveries
+        return new
+
+
+class JoinView:
+    """A join, as seen from outside."""
+
+    __slots__ = ("expired", "fired", "key", "parent", "record")
+
+    def __init__(self, key: tuple[str, str], record: JoinRecord) -> None:
+        self.key = key
+        self.record = record
+        self.fired = 0
+        self.expired = False
+
+    def copy(self) -> JoinView:
+        new = JoinView(self.key, self.record)
+        new.fired, new.expired = self.fired, self.expired
+        return new
+
+
+class Change:
+    """What one transaction brought about."""
+
+    __slots__ = ("armed", "committed", "created", "fired", "granted", "settled", "status")
+
+    def __init__(self) -> None:
+        self.created: list[CallView] = []
+        self.armed: list[JoinView] = []
+        self.fired: list[JoinView] = []
+        self.committed: CallView | None = None
+        self.granted: CallView | None = None
+        self.settled: CallView | None = None
+        self.status: tuple[str, bytes] | None = None
+
+
+_READS = frozenset({"look", "gather", "renew", "probe", "scan"})
+"""Transactions that change nothing which a law could be about."""
+
+
+class History:
+    """Everything that happened so far, kept up by ``observe``."""
+
+    def __init__(self) -> None:
+        self.calls: dict[CallKey, CallView] = {}
+        self.joins: dict[tuple[str, str], JoinView] = {}
+        self.events: dict[tuple[str, str], list[tuple[bytes, str]]] = {}
+        self.status: dict[str, bytes] = {}
+        self.home: dict[str, str] = {}
+        """The queue of each run's first task: names of that service are shown without it."""
+
+    def copy(self) -> History:
+        new = History()
+        new.calls = {key: call.copy() for key, call in self.calls.items()}
+        new.joins = {key: join.copy() for key, join in self.joins.items()}
+        new.events = {key: list(events) for key, events in self.events.items()}
+        new.status, new.home = dict(self.status), dict(self.home)
+        return new
+
+    def path(self, run_id: str, call_id: str) -> str:
+        """The call as people know it: the tasks from the run's first call down to it."""
+        call = self.calls.get((run_id, call_id))
+        return call.path if call is not None else f"unknown call {call_id}"
+
+    def observe(self, txn: Txn, reply: TxnReply, call_id: str, outcome: Outcome | None) -> Change | None:
+        """Take in a transaction that was performed for ``call_id``, about to commit ``outcome`` if it does."""
+        if not reply.held or txn.label in _READS:
+            return None
+        change = Change()
+        call = self.calls.get((txn.run_id, call_id))
+        if txn.label == "claim":
+            assert call is not None
+            call.attempt = reply.replies[1]
+            change.granted = call
+            return change
+        if txn.label == "commit" and call is not None:
+            call.commits += 1
+            if call.commits == 1:
+                call.outcome = outcome
+            change.committed = call
+        self._apply(txn, txn.then, change)
+        return change
+
+    def _apply(self, txn: Txn, ops: tuple[Op, ...], change: Change) -> None:
+        run_id = txn.run_id
+        records: list[tuple[str, CallRecord]] = []
+        for op in ops:
+            kind = type(op)
+            if kind is Put:
+                self._put(run_id, op, records, change)  # type: ignore[arg-type]
+            elif kind is Append:
+                if op.list.startswith("e:"):  # type: ignore[union-attr]
+                    stored = decode_event(op.value)  # type: ignore[union-attr]
+                    self.events.setdefault((run_id, op.list[2:]), []).append((stored.data, stored.call_id))  # type: ignore[union-attr]
+            elif kind is Delete:
+                call = self.calls.get((run_id, op.fields[0][2:-2]))  # type: ignore[union-attr]
+                if call is not None and op.fields[0] == k.state(call.key[1]):  # type: ignore[union-attr]
+                    call.settled = True
+                    change.settled = call
+        if records:
+            change.created = self._name(run_id, records)
+
+    def _put(self, run_id: str, op: Put, records: list[tuple[str, CallRecord]], change: Change) -> None:
+        field = op.field
+        what, _, rest = field.partition(":")
+        if what == "c" and rest.endswith(":r"):
+            records.append((rest[:-2], decode_record(op.value)))
+        elif what == "c" and op.value == k.DEAD:
+            self.calls[run_id, rest[:-2]].dead = True
+        elif what == "j":
+            join_id, _, part = rest.partition(":")
+            if part == "r":
+                join = JoinView((run_id, join_id), decode_join(op.value))
+                self.joins[join.key] = join
+                change.armed.append(join)
+            elif part == "s" and op.value == k.FIRED:
+                join = self.joins[run_id, join_id]
+                join.fired += 1
+                change.fired.append(join)
+            elif part == "s" and op.value == k.EXPIRED:
+                self.joins[run_id, join_id].expired = True
+        elif field == k.STATUS:
+            self.status[run_id] = op.value
+            change.status = (run_id, op.value)
+
+    def _name(self, run_id: str, records: list[tuple[str, CallRecord]]) -> list[CallView]:
+        """Give each new call its path. Siblings of the same task are told apart by number: ``compute[3]``."""
+        names = [self._short(run_id, record) for _, record in records]
+        created = []
+        for i, (call_id, record) in enumerate(records):
+            name = names[i]
+            if names.count(name) > 1:
+                name = f"{name}[{names[:i].count(name)}]"
+            if record.parent:
+                name = f"{self.path(run_id, record.parent)} > {name}"
+            elif run_id != DEFAULT_RUN:
+                name = f"{run_id}: {name}"
+            view = CallView((run_id, call_id), name, record)
+            self.calls[view.key] = view
+            created.append(view)
+        return created
+
+    def _short(self, run_id: str, record: CallRecord) -> str:
+        queue, _, task = record.task.partition(".")
+        home = self.home.setdefault(run_id, queue)
+        if record.expires:
+            return f"timeout of {task}"
+        return task if queue == home else record.task
+
+
+DEFAULT_RUN = "run"
+"""The run that needs no name in a path, because mostly there is only one."""

@@ -1,0 +1,23 @@
+"""The laws of the protocol, each a class that watches a world and raises ``Violated``.
+
+They are numbered as in the protocol's description. A law looks at what happened (``History``), at the store and at the
+broker; never at what a machine believes. Each has a planted bug that it convicts (``pwsim.planted``).
+"""
+
+from .base import Law, Violated
+from .calls import CommitsOnce, CreatesExactly, Fenced, Ordered
+from .ending import Ends, LeavesNothing, Transparent
+from .joins import JoinsExactly
+
+ALL: tuple[type[Law], ...] = (
+    CommitsOnce,
+    CreatesExactly,
+    JoinsExactly,
+    Ends,
+    Fenced,
+    Transparent,
+    LeavesNothing,
+    Ordered,
+)
+
+__all__ = ["ALL", "Law", "Violated"]

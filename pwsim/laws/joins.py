@@ -1,0 +1,94 @@
+"""The law about joins: L3."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pwf_runtime.core.effects import RunTask
+from pwf_runtime.core.model import Need
+
+from ..history import JoinView
+from .base import Law
+
+if TYPE_CHECKING:
+    from ..history import Change
+    from ..world.process import Process, Slot
+    from ..world.world import World
+
+
+class JoinsExactly(Law):
+    """A join fires exactly once if its needs are met and never otherwise, with exactly the right events.
+
+    The right events are, of each name, the first that are needed in the order of the commits, the names in the order
+    declared. The contents are checked, not the number: what fires early by a double count is the right number of calls.
+    """
+
+    name, title = "L3", "a join fires exactly once, when its needs are met, with exactly the right events"
+
+    def changed(self, world: World, slot: Slot, change: Change) -> None:
+        for join in change.fired:
+            if join.fired > 1:
+                raise self.broken(f"the join of {self._name(world, join)} fired {join.fired} times")
+            missing = self._lacking(world, join)
+            if missing:
+                raise self.broken(f"the join of {self._name(world, join)} fired without {missing}")
+            if join.expired:
+                raise self.broken(f"the join of {self._name(world, join)} fired after its time was over")
+
+    def runs(self, world: World, process: Process, slot: Slot, effect: RunTask) -> None:
+        run_id = effect.message.run_id
+        call = world.history.calls[run_id, effect.message.call_id]
+        if not call.record.join:
+            if effect.events:
+                raise self.broken(f"{call.path} received events although no join fired it")
+            return
+        join = world.history.joins[run_id, call.record.join].record
+        received = [event.data for event in effect.events]
+        met = [need for need in join.needs if len(self._events(world, run_id, need)) >= need.count]
+        if len(join.needs) == join.at_least:
+            expected = [data for need in join.needs for data in self._events(world, run_id, need)]
+            if received != expected:
+                raise self.broken(
+                    f"{call.path} received other events than the first committed ones that its join asked for"
+                )
+        elif not self._is_choice(world, run_id, met, join.at_least, received):
+            raise self.broken(f"{call.path} received events that are not those of {join.at_least} of its join's names")
+
+    def ends(self, world: World) -> None:
+        for join in world.history.joins.values():
+            if not join.fired and not join.expired and not self._lacking(world, join):
+                if world.is_cancelled(join.key[0]):
+                    continue
+                raise self.broken(f"the join of {self._name(world, join)} has all its events and never fired")
+
+    def _events(self, world: World, run_id: str, need: Need) -> list[bytes]:
+        return [data for data, _ in world.history.events.get((run_id, need.name), ())[: need.count]]
+
+    def _is_choice(self, world: World, run_id: str, met: list[Need], at_least: int, received: list[bytes]) -> bool:
+        """Whether the events are those of ``at_least`` of the names that are met, in the order declared."""
+        chosen, rest = 0, received
+        for need in met:
+            events = self._events(world, run_id, need)
+            if chosen < at_least and rest[: len(events)] == events:
+                chosen, rest = chosen + 1, rest[len(events) :]
+        return chosen == at_least and not rest
+
+    def _lacking(self, world: World, join: JoinView) -> str:
+        """What it lacks to fire, in words; empty: nothing."""
+        run_id = join.key[0]
+        lacking = []
+        for need in join.record.needs:
+            have = len(world.history.events.get((run_id, need.name), ()))
+            if have < need.count:
+                lacking.append(self._shown(world, run_id, need, have))
+        enough = len(join.record.needs) - len(lacking)
+        return ", ".join(lacking) if enough < join.record.at_least else ""
+
+    def _shown(self, world: World, run_id: str, need: Need, have: int) -> str:
+        if need.name.startswith("~"):
+            return f"the result of {world.history.path(run_id, need.name[1:])}"
+        return f"{need.name!r}" if need.count == 1 else f"{need.count - have} of {need.count} {need.name!r}"
+
+    def _name(self, world: World, join: JoinView) -> str:
+        _, _, task = join.record.then.task.partition(".")
+        return f"{task} (armed by {world.history.path(join.key[0], join.record.parent)})"

@@ -1,0 +1,145 @@
+"""What is simulated: the user's workflows, how they are begun, and with how many workers.
+
+A program is fixed for a whole campaign and shared by its worlds; a world is one execution of it. What tasks returned is
+remembered here by all that they were given, so that a task is not run again in each of thousands of schedules. One call
+in ``RECHECK`` is run again all the same, and must return the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from pwf_runtime.codec import encode
+from pwf_runtime.core.delivery import DeliveryMachine
+from pwf_runtime.core.effects import RunTask
+from pwf_runtime.core.inputs import TaskDone, TaskFailed
+from pwf_runtime.core.start import StartMachine
+from pwf_runtime.core.steps import Steps
+from pwf_runtime.core.sweep import SweepMachine
+from pwf_runtime.errors import UsageError
+from pwf_runtime.outcome import failure_of
+from pwf_runtime.workflow import Context, Workflow, run_task, run_task_async
+
+from .history import DEFAULT_RUN
+
+RECHECK = 50
+LEASE_MS = 10_000
+RETENTION_MS = 86_400_000
+
+
+class Start(Struct, frozen=True):
+    """Begin a run: its id, the full name of its first task, and that task's data."""
+
+    run_id: str
+    task: str
+    data: bytes
+
+
+class Protocol(Struct, frozen=True):
+    """The machines to simulate. ``pwsim.planted`` has broken ones; production's are the default."""
+
+    steps: type[Steps] = Steps
+    delivery: type[DeliveryMachine] = DeliveryMachine
+    sweep: type[SweepMachine] = SweepMachine
+
+
+class NotAFunction(Exception):
+    """A task answered the same input differently."""
+
+
+class Program:
+    """A workflow to simulate.
+
+    ``apps``: the services. ``start``: pairs (task, data), one run each; a task without a queue belongs to the
+    first service. ``workers``: processes per service, each with one delivery at a time.
+    """
+
+    def __init__(
+        self,
+        apps: Sequence[Workflow],
+        start: Sequence[tuple[str, Any]],
+        *,
+        workers: int = 2,
+        protocol: Protocol | None = None,
+        remember: bool = True,
+    ) -> None:
+        if not apps:
+            raise UsageError("nothing to simulate: name at least one Workflow")
+        if not start:
+            raise UsageError("nothing to begin: name at least one first task and its data")
+        if workers < 1:
+            raise UsageError(f"workers={workers}: at least one worker per service is needed")
+        self.apps = tuple(apps)
+        self.workers = workers
+        self.queues = tuple(app.name for app in apps)
+        self.tasks = {task.full_name: task for app in apps for task in app.tasks.values()}
+        self.starts = tuple(self._start(i, len(start), *each) for i, each in enumerate(start))
+        protocol = protocol or Protocol()
+        self.steps = protocol.steps(LEASE_MS, RETENTION_MS)
+        self.delivery = protocol.delivery(self.steps, {name: task.retry for name, task in self.tasks.items()})
+        self.sweep = protocol.sweep(self.steps)
+        self.start = StartMachine(self.steps)
+        self.reference: frozenset[tuple[str, Any]] | None = None
+        """What a run without faults commits; set once that is known, for L6."""
+        self.remember = remember
+        self._answers: dict[RunTask, TaskDone | TaskFailed] = {}
+        self._asked = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _start(self, index: int, count: int, task: str, data: Any) -> Start:
+        name = task if "." in task else f"{self.apps[0].name}.{task}"
+        if name not in self.tasks:
+            raise UsageError(f"there is no task {name!r} to begin with; there are {', '.join(sorted(self.tasks))}")
+        run_id = DEFAULT_RUN if count == 1 else f"{DEFAULT_RUN}-{index + 1}"
+        return Start(run_id, name, encode(data))
+
+    # ── running the user's tasks ──────────────────────────────────────────────────────────────
+
+    def run_task(self, effect: RunTask) -> TaskDone | TaskFailed:
+        """What the user's function answers; from memory, if it was asked exactly this before."""
+        if not self.remember:
+            return self._run(effect)
+        key = RunTask(effect.message, effect.attempt, "", effect.data, effect.events)
+        answer = self._answers.get(key)
+        if answer is None:
+            answer = self._answers[key] = self._run(effect)
+            return answer
+        self._asked += 1
+        if self._asked % RECHECK == 0:
+            self._recheck(effect, answer)
+        return answer
+
+    def _recheck(self, effect: RunTask, answer: TaskDone | TaskFailed) -> None:
+        again = self._run(effect)
+        if isinstance(again, TaskDone) and isinstance(answer, TaskDone) and again != answer:
+            raise NotAFunction(
+                f"task {effect.message.task!r} answered the same input differently when it was run again: "
+                "it depends on something else (a clock, chance, global state), so faults may change what it does"
+            )
+
+    def _run(self, effect: RunTask) -> TaskDone | TaskFailed:
+        message = effect.message
+        task = self.tasks[message.task]
+        ctx = Context(run_id=message.run_id, call_id=message.call_id, task=task.full_name, attempt=effect.attempt)
+        try:
+            if task.is_async:
+                outcome = self._event_loop().run_until_complete(run_task_async(task, effect.data, effect.events, ctx))
+            else:
+                outcome = run_task(task, effect.data, effect.events, ctx)
+        except Exception as error:
+            return TaskFailed(failure_of(error))
+        return TaskDone(outcome)
+
+    def _event_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        return self._loop
+
+    def close(self) -> None:
+        if self._loop is not None:
+            self._loop.close()
+            self._loop = None

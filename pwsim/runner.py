@@ -1,0 +1,90 @@
+"""Play one schedule: a world from its beginning to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from .faults import Fault, Point
+from .laws import ALL, Law, Violated
+from .program import NotAFunction, Program
+from .schedule import Schedule
+from .world.world import Action, TraceStep, World
+
+LAWS: tuple[Law, ...] = tuple(law() for law in ALL)
+
+
+class Result:
+    """What came of one schedule. ``steps``: how many were made for it (the rest was shared with others)."""
+
+    __slots__ = ("schedule", "steps", "violation", "world")
+
+    def __init__(self, world: World, schedule: Schedule, violation: Violated | None, steps: int) -> None:
+        self.world = world
+        self.schedule = schedule
+        self.violation = violation
+        self.steps = steps
+
+    @property
+    def trace(self) -> list[TraceStep]:
+        return self.world.trace
+
+    def fingerprint(self) -> str:
+        """The same for the same trace, in any process."""
+        return blake2b(repr(self.trace).encode(), digest_size=12).hexdigest()
+
+    def unmatched(self) -> tuple[Fault, ...]:
+        """The schedule's faults that never struck: their addresses are not met by this program."""
+        struck = {(step.point, step.fault) for step in self.trace if step.fault}
+        return tuple(fault for fault in self.schedule.faults if (fault.point, fault.mode) not in struck)
+
+
+def finish(world: World) -> Violated | None:
+    """Go on in the default order, without faults, to the end; what law that breaks."""
+    while True:
+        actions = world.enabled()
+        if actions:
+            violation = apply(world, min(actions))
+            if violation is not None:
+                return violation
+        elif not world.advance():
+            break
+    try:
+        world.finish()
+    except Violated as violation:
+        return violation
+    return None
+
+
+def apply(world: World, action: Action, mode: str | None = None) -> Violated | None:
+    """Apply an action; what law that breaks."""
+    try:
+        world.apply(action, mode)
+    except Violated as violation:
+        return violation
+    except NotAFunction as answer:
+        return Violated("L6", str(answer))
+    except Exception as error:  # a machine that cannot go on is as wrong as one that goes astray
+        return Violated("machine", f"a worker failed with {type(error).__name__}: {error}")
+    return None
+
+
+def play(program: Program, schedule: Schedule, laws: Sequence[Law] = LAWS) -> Result:
+    """Execute exactly this schedule. A fault whose address is never met does not strike; see ``Result.unmatched``."""
+    world = World(program, laws)
+    faults: dict[Point, str] = {fault.point: fault.mode for fault in schedule.faults}
+    deviations = dict(schedule.deviations)
+    while faults or deviations:
+        actions = world.enabled()
+        if not actions:
+            if world.advance():
+                continue
+            break
+        number = deviations.pop(world.step, None)
+        action = min(actions) if number is None or number >= len(actions) else actions[number]
+        at = world.point(action) if faults else None
+        violation = apply(world, action, faults.pop(at[0], None) if at is not None else None)
+        if violation is not None:
+            return Result(world, schedule, violation, world.step)
+    violation = finish(world)
+    return Result(world, schedule, violation, world.step)

@@ -1,0 +1,99 @@
+"""The simulated broker: durable queues, and unacked deliveries that come back.
+
+Modelled on RabbitMQ: what is unacked when a channel goes returns to its original place with ``redelivered`` set; a
+publish to a queue that does not exist is confirmed but returned; an ack on a channel that is gone does nothing.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pwf_runtime.transport.base import Confirmed, Delivery, Publication, Sink, TransportEvent
+
+
+class Queued(NamedTuple):
+    """A body in a queue. ``place`` orders it, and a requeued one keeps its place; ``since``: the step it came."""
+
+    place: int
+    since: int
+    body: bytes
+    redelivered: bool = False
+
+
+class Broker:
+    """Queues and what is unacked, for all channels of the world. ``step`` is the world's, for the default order."""
+
+    def __init__(self, queues: Sequence[str]) -> None:
+        self.queues: dict[str, list[Queued]] = {queue: [] for queue in queues}
+        self.unacked: dict[int, dict[int, tuple[str, Queued]]] = {}
+        self._places = 0
+        self._channels = 0
+
+    def copy(self) -> Broker:
+        new = Broker(())
+        new.queues = {queue: list(queued) for queue, queued in self.queues.items()}
+        new.unacked = {channel: dict(unacked) for channel, unacked in self.unacked.items()}
+        new._places, new._channels = self._places, self._channels
+        return new
+
+    def open_channel(self) -> int:
+        self._channels += 1
+        self.unacked[self._channels] = {}
+        return self._channels
+
+    def close_channel(self, channel: int, step: int) -> None:
+        """Its unacked deliveries go back where they came from."""
+        for queue, queued in self.unacked.pop(channel, {}).values():
+            insort(self.queues[queue], Queued(queued.place, step, queued.body, redelivered=True))
+
+    def publish(self, queue: str, body: bytes, step: int) -> bool:
+        """Whether a queue took it."""
+        if queue not in self.queues:
+            return False
+        self._places += 1
+        self.queues[queue].append(Queued(self._places, step, body))
+        return True
+
+    def deliver(self, queue: str, channel: int, *, keep_copy: bool = False) -> Delivery:
+        """Hand over the head of the queue. ``keep_copy``: and leave a copy of it at the end."""
+        queued = self.queues[queue].pop(0)
+        self.unacked[channel][queued.place] = (queue, queued)
+        if keep_copy:
+            self.publish(queue, queued.body, queued.since)
+        return Delivery(queue, queued.body, channel, queued.place, queued.redelivered)
+
+    def ack(self, delivery: Delivery) -> None:
+        """Forget the delivery, if its channel is still the one it came on."""
+        self.unacked.get(delivery.channel, {}).pop(delivery.tag, None)
+
+    def is_empty(self) -> bool:
+        return not any(self.queues.values()) and not any(self.unacked.values())
+
+
+class SimTransport:
+    """The broker as a driver sees it. Confirms come at once, into ``heard``; faults are the world's business."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.step = 0
+        self.heard: list[TransportEvent] = []
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        for publication in publications:
+            routed = self.broker.publish(publication.queue, publication.body, self.step)
+            self.heard.append(Confirmed(publication.ticket, returned=not routed))
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            self.broker.ack(delivery)
+
+    def start(self, sink: Sink, consume: Sequence[str] = (), prefetch: int = 64) -> None:
+        raise NotImplementedError("the world delivers by itself")
+
+    def stop_consuming(self) -> None:
+        raise NotImplementedError("the world delivers by itself")
+
+    def close(self, timeout: float = 5.0) -> None:
+        raise NotImplementedError("the world closes channels by itself")

@@ -1,0 +1,104 @@
+"""A simulated process: a worker with its deliveries, or a client that begins runs.
+
+It holds what a real process holds in memory, and loses it when it dies.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pwf_runtime.core.effects import Effect
+from pwf_runtime.core.machine import Machine
+from pwf_runtime.core.model import Message, Outcome
+from pwf_runtime.core.states import Committing, Failing, Gathering, Running
+from pwf_runtime.transport.base import Delivery
+
+_RUNNING = (Gathering, Running, Committing, Failing)
+
+
+class Slot:
+    """One activity of a process: a machine, its state, and the effect it waits for.
+
+    ``path`` and ``nth`` say which delivery of which call this is, for addresses. ``since`` is the step at which it
+    began to wait. ``part`` counts what is done of a publish of several messages. ``struck``: a fault already struck at
+    this effect.
+    """
+
+    __slots__ = (
+        "attempt",
+        "call_id",
+        "claimed_ms",
+        "counts",
+        "delivery",
+        "effect",
+        "machine",
+        "nth",
+        "outcome",
+        "owner",
+        "part",
+        "path",
+        "run_id",
+        "since",
+        "state",
+        "struck",
+        "token",
+        "unroutable",
+    )
+
+    def __init__(
+        self, owner: int, machine: Machine, state: Any, effect: Effect, path: str, nth: int, since: int
+    ) -> None:
+        self.owner = owner
+        self.machine = machine
+        self.state = state
+        self.effect: Effect | None = effect
+        self.path = path
+        self.nth = nth
+        self.since = since
+        self.counts: dict[str, int] = {}
+        self.part = 0
+        self.unroutable: tuple[Any, ...] = ()
+        self.struck = False
+        self.run_id = ""
+        self.call_id = ""
+        self.token = ""
+        self.attempt = 0
+        self.claimed_ms = 0
+        self.outcome: Outcome | None = None
+        self.delivery: Delivery | None = None
+
+    def concerns(self, message: Message, token: str, delivery: Delivery) -> None:
+        """It is about this message, claims with this token and will ack this delivery."""
+        self.run_id, self.call_id, self.token, self.delivery = message.run_id, message.call_id, token, delivery
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it holds a claim that has not been answered yet."""
+        return isinstance(self.state, _RUNNING)
+
+    def copy(self) -> Slot:
+        new = Slot.__new__(Slot)
+        for name in Slot.__slots__:
+            setattr(new, name, getattr(self, name))
+        new.counts = dict(self.counts)
+        return new
+
+
+class Process:
+    """A worker of some queues, or a client (no queues), with room for ``capacity`` activities at a time."""
+
+    __slots__ = ("capacity", "channel", "frozen_until", "name", "queues", "slots")
+
+    def __init__(self, name: str, queues: tuple[str, ...], capacity: int, channel: int) -> None:
+        self.name = name
+        self.queues = queues
+        self.capacity = capacity
+        self.channel = channel
+        self.slots: dict[int, Slot] = {}
+        self.frozen_until: int | None = None
+
+    def copy(self) -> Process:
+        new = Process(self.name, self.queues, self.capacity, self.channel)
+        new.slots = {owner: slot.copy() for owner, slot in self.slots.items()}
+        new.frozen_until = self.frozen_until
+        return new

@@ -1,0 +1,22 @@
+"""The production memory store, with what a world needs on top: it can be copied."""
+
+from __future__ import annotations
+
+from pwf_runtime.store.memory import MemoryStore, Run
+
+from .clock import VirtualClock
+
+
+class SimStore(MemoryStore):
+    """A store in virtual time."""
+
+    def copy(self, clock: VirtualClock) -> SimStore:
+        new = SimStore(clock)
+        for run_id, run in self.runs.items():
+            copied = new.runs[run_id] = Run()
+            copied.fields = dict(run.fields)
+            copied.leases = dict(run.leases)
+            copied.expires_ms = run.expires_ms
+        new.indexes = {index: dict(entries) for index, entries in self.indexes.items()}
+        new._expiring = list(self._expiring)
+        return new
