@@ -24,7 +24,7 @@ from redis import exceptions as e
 
 from ..core import txn as t
 from ..doctor import Finding
-from ..errors import UsageError
+from ..errors import PwfError, UsageError
 from .redis_server import FAULTS, connections, examine, explain, name_of
 
 T = TypeVar("T")
@@ -101,9 +101,25 @@ class RedisStore:
         self._redis.close()
         self._redis.connection_pool.disconnect()
 
+    # ── for doctors ───────────────────────────────────────────────────────────────────────────
+
     def check(self) -> list[Finding]:
-        """What ``pwf doctor`` should know about this server: see ``redis_server.examine``."""
-        return examine(self._redis, self.server)
+        """What ``pwf doctor`` should know about this server."""
+        findings = examine(self._redis, self.server)
+        reached = all(finding.subject != "redis" or finding.level != "fail" for finding in findings)
+        return [*findings, self._rights()] if reached else findings
+
+    def _rights(self) -> Finding:
+        """Do each operation once. A right that is missing would else show in the middle of a transaction."""
+        store = RedisStore.from_client(self._redis, prefix=f"{self._prefix}:doctor")
+        try:
+            store.txns([t.Txn("try", "trial", then=_ONE_OF_EACH)])
+            store.index_add("trial", [(b"a", 1)])
+            store.index_read("trial", 1, store.index_size("trial"))
+            store.index_remove("trial", [b"a"])
+        except PwfError as error:
+            return Finding("fail", "redis rights", str(error))
+        return Finding("ok", "redis rights", "every operation was done once")
 
     # ── asking Redis ──────────────────────────────────────────────────────────────────────────
 
@@ -251,3 +267,11 @@ _OPS: dict[type, tuple[Callable[[_Draft, Any], Step], Callable[[Any], Any] | Non
     t.Expire: (lambda draft, op: ("expire", op.ttl_ms) if op.ttl_ms > 0 else ("clear",), None),
     t.Scan: (lambda draft, op: ("scan", str(op.cursor), max(op.limit, 1)), _read_scan),
 }
+
+# It begins and ends with nothing there, and what a missing right leaves behind in the middle runs out.
+_ONE_OF_EACH: tuple[t.Op, ...] = (
+    *(t.Expire(0), t.Put("a", b"1"), t.Expire(1000), t.Add("a", 1), t.Get(("a",)), t.Delete(("b",))),
+    *(t.Append("x", b"1"), t.Length("x"), t.Range("x", 0, 1), t.Scan(0, 1)),
+    *(t.Lease("l", "doctor", 1000), t.Holder("l"), t.Release("l")),
+    *(t.Keep(("a",)), t.Expire(0)),
+)

@@ -84,25 +84,17 @@ FAULTS = (e.RedisError, e.RedisClusterException, OSError)
 """All that can come out of redis-py when something is wrong with the server or the way to it."""
 
 _UNKNOWN = "what was asked may or may not have been done; check that it runs and can be reached, then try again"
+_DENIED = "denies this user a right: ACL SETUSER grants it; `pwf doctor` tries them all"
+_CLUSTER = "is a node of a cluster, which is not supported: give the URL of a single server"
 
 # The first row that fits says it: by class, else by the word that Redis puts in front (older versions wrap what a
 # command in a script says into another text, so the word may stand anywhere).
 _MEANINGS: tuple[tuple[Any, str, type[PwfError], str], ...] = (
     (e.AuthenticationError, "WRONGPASS|NOAUTH", ServerRefused, "refuses the user name or password: mend its URL"),
     (e.AuthenticationWrongNumberOfArgsError, "", ServerRefused, "knows no user names: leave the name out of its URL"),
-    (
-        (e.NoPermissionError, e.AuthorizationError),
-        "NOPERM",
-        ServerRefused,
-        "denies this user a right: ACL SETUSER grants",
-    ),
+    ((e.NoPermissionError, e.AuthorizationError), "NOPERM|can't run this", ServerRefused, _DENIED),
     (e.ReadOnlyError, "READONLY", ServerRefused, "is a read-only replica: give the URL of its master"),
-    (
-        (e.AskError, e.ClusterCrossSlotError),
-        "MOVED|ASK|CROSSSLOT",
-        ServerRefused,
-        "is a node of a cluster: not supported",
-    ),
+    ((e.AskError, e.ClusterCrossSlotError), "MOVED|ASK|CROSSSLOT", ServerRefused, _CLUSTER),
     (e.OutOfMemoryError, "OOM", StoreUnavailable, "is full: raise its maxmemory or purge old runs, then try again"),
     (e.BusyLoadingError, "LOADING", StoreUnavailable, "is still loading its data: try again"),
     (e.MasterDownError, "MASTERDOWN", StoreUnavailable, "has lost its master: try again"),
