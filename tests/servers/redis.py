@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from . import missing
 
@@ -75,7 +77,7 @@ class RedisServer:
 
     def client(self) -> redis.Redis:
         """A client of its own, to look behind the store's back. Close it."""
-        return redis.Redis(port=self.port, host="127.0.0.1")
+        return redis.Redis(port=self.port, host="127.0.0.1", retry=Retry(NoBackoff(), 0))
 
     @property
     def _log(self) -> Path:
@@ -91,6 +93,8 @@ class RedisServer:
         try:
             with self.client() as client:
                 return bool(client.ping())
+        except redis.AuthenticationError:  # it answers, if only to those who know the password
+            return True
         except redis.RedisError:  # not listening yet, or still loading its file
             return False
 
