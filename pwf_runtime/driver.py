@@ -135,7 +135,8 @@ class Driver:
         return [(publishing.owner, Published(tuple(publishing.unroutable)))]
 
     def _ack(self, owners: Sequence[Owner]) -> list[Answer]:
-        self.transport.ack([self._deliveries.pop(owner) for owner in owners])
+        held = [self._deliveries.pop(owner, None) for owner in owners]
+        self.transport.ack([delivery for delivery in held if delivery is not None])
         return [(owner, Acked()) for owner in owners]
 
     # ── the store ─────────────────────────────────────────────────────────────────────────────

@@ -70,7 +70,7 @@ FOUND = (*GRANTED, Claiming, Looking, Parking, Burying, Completing, Listing, Ack
 ONWARD = (Satisfying, Publishing, Delaying, Settling)
 """Where a commit goes on, depending on what it has to bring about."""
 
-TABLE = (
+TABLE: tuple[Row, ...] = (
     Row(Claiming, TxnReply, "_claimed", FOUND),
     Row(Gathering, TxnReply, "_gathered", (Gathering, Running, Claiming)),
     Row(Running, TaskDone, "_ran", (Committing,)),

@@ -1,0 +1,1 @@
+"""How findings are shown: in a terminal, as JSON."""

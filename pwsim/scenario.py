@@ -1,0 +1,148 @@
+"""Scenarios: a program, a schedule and what to expect of it, as a TOML file that a person can read and write.
+
+.. code-block:: toml
+
+    version = 1
+    apps = ["examples.registration:users", "examples.registration:documents"]
+    start = [{ task = "register_user", data = '{"name": "Ada"}' }]   # data is JSON
+    workers = 2
+    faults = ["register_user > verify_email #1 / commit / after"]
+    deviations = [[12, 1]]      # at step 12, enabled action 1 instead of the default
+    planted = "..."             # simulate with this planted bug
+    expect = "pass"             # or the law that is broken, such as "L3"
+    trace = "1f6c..."           # the trace's fingerprint, for a strict replay
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from pwf_runtime.errors import UsageError
+from pwf_runtime.workflow import Workflow
+
+from .faults import parse
+from .planted import protocol_of
+from .program import Program
+from .schedule import Schedule
+
+VERSION = 1
+
+
+class StartEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """A run to begin: its first task, and that task's data as JSON text."""
+
+    task: str
+    data: str = "null"
+
+
+class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a scenario file says."""
+
+    apps: tuple[str, ...]
+    start: tuple[StartEntry, ...]
+    version: int = VERSION
+    workers: int = 2
+    faults: tuple[str, ...] = ()
+    deviations: tuple[tuple[int, int], ...] = ()
+    planted: str = ""
+    expect: str = "pass"
+    trace: str = ""
+    about: str = ""
+
+    def schedule(self) -> Schedule:
+        return Schedule(tuple([parse(fault) for fault in self.faults]), self.deviations)
+
+    def program(self) -> Program:
+        """Load the workflows and build the program. Raises ``UsageError``."""
+        start = [(entry.task, _json(entry.data, f"start: data of {entry.task!r}")) for entry in self.start]
+        return Program(load_apps(self.apps), start, workers=self.workers, protocol=protocol_of(self.planted))
+
+
+def load_apps(targets: Sequence[str]) -> list[Workflow]:
+    """Import ``MODULE:APP`` targets, from the current folder too.
+
+    Raises:
+        UsageError: a module, an attribute, or a Workflow is not there.
+    """
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    return [_load(target.strip()) for target in targets]
+
+
+def _load(target: str) -> Workflow:
+    module_name, colon, attribute = target.partition(":")
+    if not colon or not module_name or not attribute:
+        raise UsageError(f"{target!r}: write it as MODULE:APP, such as examples.registration:users")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and module_name.startswith(error.name):
+            raise UsageError(
+                f"{target!r}: there is no module {error.name!r} in {Path.cwd()} or the Python path"
+            ) from error
+        raise
+    app = getattr(module, attribute, None)
+    if not isinstance(app, Workflow):
+        there = ", ".join(sorted(name for name, value in vars(module).items() if isinstance(value, Workflow))) or "none"
+        raise UsageError(f"{target!r}: {attribute!r} is no Workflow of {module_name} (it has: {there})")
+    return app
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{where}: {text!r} is no JSON: {error}") from error
+
+
+def load(path: str | Path) -> Scenario:
+    """Read a scenario file.
+
+    Raises:
+        UsageError: it cannot be read or does not say what a scenario needs; names the file and the key.
+    """
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: no TOML: {error}") from error
+    version = raw.get("version", VERSION)
+    if version != VERSION:
+        raise UsageError(f"{path}: version {version!r}; this pwsim reads version {VERSION}")
+    try:
+        return msgspec.convert(raw, Scenario)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def dump(scenario: Scenario) -> str:
+    """The text of a scenario file."""
+    lines = [f"version = {scenario.version}"]
+    if scenario.about:
+        lines.append(f"about = {_string(scenario.about)}")
+    lines.append(f"apps = [{', '.join(map(_string, scenario.apps))}]")
+    starts = [f"{{ task = {_string(entry.task)}, data = {_string(entry.data)} }}" for entry in scenario.start]
+    lines += [f"start = [{', '.join(starts)}]", f"workers = {scenario.workers}"]
+    lines += ["faults = [", *[f"    {_string(fault)}," for fault in scenario.faults], "]"] if scenario.faults else []
+    if scenario.deviations:
+        lines.append(f"deviations = [{', '.join(f'[{step}, {number}]' for step, number in scenario.deviations)}]")
+    lines += [
+        f"{key} = {_string(value)}" for key in ("planted", "expect", "trace") if (value := getattr(scenario, key))
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _string(value: str) -> str:
+    """As a TOML string: JSON's escapes are a subset of TOML's."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
