@@ -87,9 +87,13 @@ class MemoryStore:
             if not held:
                 break
         ops = txn.then if held else txn.otherwise
-        reply = t.TxnReply(held, tuple([_PERFORM[type(op)](run, op, now_ms) for op in ops]))
+        replies = []
+        for op in ops:
+            replies.append(_PERFORM[type(op)](run, op, now_ms))
+            if not run.fields:
+                run.expires_ms = None  # as in Redis: a map without fields is no key, and has no expiry
         self._file(txn.run_id, run, now_ms)
-        return reply
+        return t.TxnReply(held, tuple(replies))
 
     def _file(self, run_id: str, run: Run, now_ms: int) -> None:
         """Keep a run that holds something, and only such."""
@@ -98,7 +102,6 @@ class MemoryStore:
             if run.expires_ms is not None:
                 heapq.heappush(self._expiring, (run.expires_ms, run_id))
             return
-        run.expires_ms = None  # as in Redis: a map without fields is no key, and has no expiry
         run.leases = {lease: held for lease, held in run.leases.items() if held[1] > now_ms}
         if run.leases:
             self.runs[run_id] = run

@@ -300,20 +300,10 @@ def test_keep_leaves_an_expiry_as_it_is(arm: Arm) -> None:
 EMPTYING = [Delete(("a",)), Keep(()), Expire(0)]
 
 
-def known_deviation(arm: Arm, request: pytest.FixtureRequest) -> None:
-    """The memory store looks whether fields are left at the end of a transaction, not after each operation."""
-    if arm.name == "memory":
-        request.applymarker(pytest.mark.xfail(reason="looks for fields only at the end of a transaction"))
-
-
 @pytest.mark.parametrize("emptying", EMPTYING, ids=lambda op: type(op).__name__)
 @pytest.mark.parametrize("at_once", [True, False])
-def test_the_expiry_goes_with_the_last_field(
-    arm: Arm, emptying: Delete | Keep | Expire, at_once: bool, request: pytest.FixtureRequest
-) -> None:
+def test_the_expiry_goes_with_the_last_field(arm: Arm, emptying: Delete | Keep | Expire, at_once: bool) -> None:
     """Also when a field is put right after, in the same transaction."""
-    if at_once:
-        known_deviation(arm, request)
     arm.do(Put("a", b"1"), Expire(60_000))
     if at_once:
         arm.do(emptying, Put("b", b"2"))
@@ -323,8 +313,7 @@ def test_the_expiry_goes_with_the_last_field(
     assert not arm.expires()
 
 
-def test_expire_of_a_run_without_fields_does_nothing(arm: Arm, request: pytest.FixtureRequest) -> None:
-    known_deviation(arm, request)
+def test_expire_of_a_run_without_fields_does_nothing(arm: Arm) -> None:
     arm.do(Expire(60_000), Put("a", b"1"))
     assert not arm.expires()
 

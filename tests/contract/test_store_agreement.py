@@ -126,7 +126,7 @@ def agree(oracle: Arm, others: list[Arm], batches: list[list[t.Txn]], coverage: 
             assert found == expected, f"{other.name} differs from {oracle.name}"
     for other in others:
         assert other.fields() == oracle.fields(), f"{other.name} ends otherwise than {oracle.name}"
-        assert other.expires() == others[0].expires()  # of memory see test_store.py
+        assert other.expires() == oracle.expires()
 
 
 def hold(oracle: Iterator[Arm], *others: Iterator[Arm], rounds: int, phases: Sequence[Phase] = tuple(Phase)) -> None:
