@@ -1,0 +1,455 @@
+"""The engine of a worker: one thread that steps the machines and has the driver perform what they ask for.
+
+A *turn* takes whatever has come in (deliveries, confirms, ends of tasks), steps every machine that has an answer,
+admits deliveries while there are free slots, and performs all that was asked for together: one pipeline to the store,
+one batch to the broker. Batching is what makes it fast, and it needs no waiting: while one turn is under way the next
+one's work gathers in the inbox.
+
+Rules of this file
+------------------
+- Everything but ``inbox`` belongs to the engine's thread.
+- A *slot* is a call between its claim and the end of its task. Deliveries without a slot wait in the backlog,
+  unclaimed, so that no call holds a lease without being run.
+- No delivery can end the engine: one whose machine raises is kept with the traceback, acked, and shown to people.
+- While the store is away nothing is asked of it but the one retry; what machines ask for is held until it answers.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import secrets
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from . import duties
+from .chores import KeepMachine, Renewed, RenewMachine
+from .clock import Clock, SystemClock
+from .codec import decode_message
+from .config import Settings
+from .core.delivery import DeliveryMachine
+from .core.effects import TIMERS, Effect, IndexAdd, RunTask
+from .core.inputs import TaskFailed
+from .core.machine import Machine
+from .core.model import Failure, Marker
+from .core.recover import ScanMachine
+from .core.states import Claiming, Gathering, Running
+from .core.steps import Steps
+from .core.txn import Held, Release, Txn
+from .driver import Answer, Asked, Driver, Owner
+from .errors import DecodeError, PwfError, ServerRefused
+from .store.base import Store
+from .tasks import Ended, Execution, TaskRunner
+from .transport.base import Delivery, Down, Refused, Transport, TransportEvent, Up
+from .workflow import AnyTask
+
+log = logging.getLogger("pwf")
+
+SLOTTED = frozenset((Claiming, Gathering, Running))
+FIRST_RETRY_S = 0.1
+LONGEST_RETRY_S = 2.0
+RENEWALS_PER_LEASE = 3
+
+
+class Stop(Struct, frozen=True):
+    """To the inbox: end, and give running tasks ``grace`` seconds."""
+
+    grace: float
+
+
+Item: TypeAlias = "Sequence[TransportEvent] | Ended | Stop"
+
+
+class Activity:
+    """A machine under way. ``since``: when it was begun or last asked for a claim, monotonic."""
+
+    __slots__ = ("delivery", "duty", "ended", "machine", "since", "slotted", "state")
+
+    def __init__(self, machine: Machine, since: float, delivery: Delivery | None = None) -> None:
+        self.machine = machine
+        self.since = since
+        self.delivery = delivery
+        self.state: Any = None
+        self.slotted = False
+        self.duty: duties.Duty | None = None
+        self.ended: Callable[[Any], None] | None = None
+
+
+class Engine:
+    """Consumes ``queues`` and runs ``tasks`` (by full name) until it is told to stop. One ``run`` per engine."""
+
+    def __init__(
+        self,
+        queues: Sequence[str],
+        tasks: Mapping[str, AnyTask],
+        store: Store,
+        transport: Transport,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        on_ready: Callable[[], None] | None = None,
+    ) -> None:
+        self.inbox: SimpleQueue[Item] = SimpleQueue()
+        self._queues = tuple(queues)
+        self._tasks = tasks
+        self._store = store
+        self._transport = transport
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._on_ready = on_ready
+        self._runner = TaskRunner(settings.concurrency, self.inbox.put)
+        self._driver = Driver(store, transport, self._run_task)
+        self._driver.heard(Down("not connected yet"))
+
+        steps = Steps(settings.lease_ms, settings.retention_ms)
+        self._deliveries = DeliveryMachine(steps, {name: task.retry for name, task in tasks.items()})
+        self._scans, self._keeps, self._renews = ScanMachine(steps), KeepMachine(), RenewMachine(steps)
+        self._sweep = duties.sweeping(steps, monotonic())
+        self._duties = [self._sweep, *duties.others(steps, self._queues, settings, monotonic())]
+
+        self._owners = itertools.count(1)
+        self._token = f"{secrets.token_hex(8)}-"  # with the owner's number: unique over processes and restarts
+        self._activities: dict[Owner, Activity] = {}
+        self._backlog: deque[Delivery] = deque()
+        self._answers: list[Answer] = []
+        self._asked: list[Asked] = []
+        self._slots = 0
+        self._executions: dict[Owner, Execution] = {}
+        self._zombies = 0  # tasks given up whose code still runs; each keeps its slot
+        self._timeouts: list[tuple[float, Owner, Execution]] = []
+        self._renew_at = 0.0
+        self._up = False
+        self._was_up = False
+        self._retry_at: float | None = None  # the store is away
+        self._retry_pause = FIRST_RETRY_S
+        self._stop_at: float | None = None
+
+    def stop(self, grace: float | None = None) -> None:
+        """End, from any thread or signal handler. ``run`` returns when running tasks have ended, or after ``grace``."""
+        self.inbox.put(Stop(self._settings.grace if grace is None else grace))
+
+    def run(self) -> None:
+        """Work until stopped. Raises ServerRefused when a server is there and will not have us."""
+        self._transport.start(self.inbox.put, self._queues, self._settings.prefetch_count)
+        try:
+            while not self._is_over():
+                self._turn()
+        finally:
+            self._release()
+            self._runner.close()
+            self._transport.close()
+
+    # ── a turn ────────────────────────────────────────────────────────────────────────────────
+
+    def _turn(self) -> None:
+        self._listen()
+        now, now_ms = monotonic(), self._clock.now_ms()
+        if self._retry_at is not None:
+            self._retry(now)
+        self._look_at_the_clock(now, now_ms)
+        self._step(now, now_ms)
+        if self._retry_at is None:
+            self._admit(now, now_ms)
+            asked, self._asked = self._asked, []
+            if asked:
+                self._answers += self._perform(asked)
+
+    def _listen(self) -> None:
+        """Take what has come in. With nothing else to do, wait for it, until the next thing is due."""
+        idle = not self._answers and (not self._asked or self._retry_at is not None)
+        try:
+            item = self.inbox.get(timeout=max(0.0, self._next_due() - monotonic())) if idle else self.inbox.get_nowait()
+        except Empty:
+            return
+        self._take(item)
+        for _ in range(self.inbox.qsize()):  # and not what comes meanwhile: the turn has to end
+            self._take(self.inbox.get_nowait())
+
+    def _next_due(self) -> float:
+        due = monotonic() + 60.0
+        if self._retry_at is not None:
+            due = min(due, self._retry_at)
+        elif self._up and self._stop_at is None:
+            due = min(due, min([duty.due for duty in self._duties if not duty.under_way], default=due))
+        if self._executions:
+            due = min(due, self._renew_at)
+        if self._timeouts:
+            due = min(due, self._timeouts[0][0])
+        if self._stop_at is not None:
+            due = min(due, self._stop_at)
+        return due
+
+    def _take(self, item: Item) -> None:
+        if isinstance(item, Ended):
+            self._task_ended(item)
+        elif isinstance(item, Stop):
+            self._begin_to_stop(item.grace)
+        else:
+            for event in item:
+                if isinstance(event, Delivery):
+                    if self._stop_at is None:
+                        self._backlog.append(event)
+                else:
+                    self._answers += self._driver.heard(event)
+                    if isinstance(event, Up | Down | Refused):
+                        self._connection(event)
+
+    def _connection(self, event: Up | Down | Refused) -> None:
+        if isinstance(event, Refused):
+            raise ServerRefused(event.reason)
+        if isinstance(event, Down):
+            log.warning("no connection to RabbitMQ: %s; it is tried again, and nothing is lost meanwhile", event.reason)
+        elif self._was_up:
+            log.warning("RabbitMQ is back; consuming %s", ", ".join(self._queues))
+        self._up = isinstance(event, Up)
+        if self._up and not self._was_up:
+            self._was_up = True
+            if self._on_ready is not None:
+                self._on_ready()
+
+    # ── machines ──────────────────────────────────────────────────────────────────────────────
+
+    def _step(self, now: float, now_ms: int) -> None:
+        answers, self._answers = self._answers, []
+        for owner, input in answers:
+            activity = self._activities.get(owner)
+            if activity is None:
+                continue
+            try:
+                state, effect = activity.machine.step(activity.state, input, now_ms)
+            except Exception as error:
+                self._broken(owner, error)
+            else:
+                self._went(owner, activity, state, effect)
+                if type(effect) is IndexAdd and effect.index == TIMERS:
+                    self._expect(effect, now, now_ms)
+
+    def _begin(self, owner: Owner, activity: Activity, state: Any, effect: Effect | None) -> None:
+        self._activities[owner] = activity
+        self._went(owner, activity, state, effect)
+
+    def _went(self, owner: Owner, activity: Activity, state: Any, effect: Effect | None) -> None:
+        activity.state = state
+        if type(state) is Claiming:
+            activity.since = monotonic()
+        if activity.slotted is not (type(state) in SLOTTED):
+            self._slots += -1 if activity.slotted else 1
+            activity.slotted = not activity.slotted
+        if effect is not None:
+            self._asked.append((owner, effect))
+            return
+        del self._activities[owner]
+        if activity.duty is not None:
+            activity.duty.under_way = False
+            activity.duty.due = monotonic() + activity.duty.pause(state)
+        if activity.ended is not None:
+            activity.ended(state)
+
+    def _expect(self, timers: IndexAdd, now: float, now_ms: int) -> None:
+        """Sweep when these are due, and not only at the next look."""
+        first = min(due_ms for _, due_ms in timers.entries)
+        self._sweep.due = min(self._sweep.due, now + (first - now_ms + 1) / 1000)
+
+    def _broken(self, owner: Owner, error: Exception) -> None:
+        """This machine cannot go on. It may be a bug or a damaged record; either way the others must."""
+        activity = self._activities.pop(owner)
+        self._slots -= activity.slotted
+        self._executions.pop(owner, None)
+        what = repr(activity.state)[:500]
+        if activity.duty is not None:
+            log.error("%s failed: %s; it is tried again", activity.duty.name, what, exc_info=error)
+            activity.duty.under_way = False
+            activity.duty.due = monotonic() + duties.AFTER_TROUBLE_S
+        if activity.delivery is None:
+            return
+        if activity.machine is self._keeps:
+            log.error("a message cannot be kept: %s; it comes back when this worker ends", what, exc_info=error)
+            return
+        log.error("a delivery cannot be dealt with: %s; kept, see `pwf dead list`", what, exc_info=error)
+        reason = "".join(traceback.format_exception(error, limit=-8))
+        self._keep(owner, activity.delivery, reason)
+
+    def _keep(self, owner: Owner, delivery: Delivery, reason: str) -> None:
+        state, effect = self._keeps.begin(delivery.queue, delivery.body, reason, self._clock.now_ms())
+        self._begin(owner, Activity(self._keeps, monotonic(), delivery), state, effect)
+
+    # ── deliveries ────────────────────────────────────────────────────────────────────────────
+
+    def _admit(self, now: float, now_ms: int) -> None:
+        while self._backlog and self._slots + self._zombies < self._settings.concurrency:
+            delivery = self._backlog.popleft()
+            owner = next(self._owners)
+            self._driver.holds(owner, delivery)
+            try:
+                message = decode_message(delivery.body)
+            except DecodeError as error:
+                log.error("unreadable message in %s: %s; kept, see `pwf dead list`", delivery.queue, error)
+                self._keep(owner, delivery, str(error))
+                continue
+            if isinstance(message, Marker):
+                self._begin(owner, Activity(self._scans, now, delivery), *self._scans.begin(message))
+            else:
+                begun = self._deliveries.begin(message, f"{self._token}{owner:x}")
+                self._begin(owner, Activity(self._deliveries, now, delivery), *begun)
+
+    # ── tasks ─────────────────────────────────────────────────────────────────────────────────
+
+    def _run_task(self, owner: Owner, asked: RunTask) -> None:
+        task = self._tasks[asked.message.task]
+        now = monotonic()
+        claimed = self._activities[owner].since  # a little earlier: better lost too early than too late
+        execution = Execution(owner, asked, task, claimed + self._settings.lease, self._store)
+        if not self._executions:
+            self._renew_at = claimed + self._settings.lease / RENEWALS_PER_LEASE
+        self._executions[owner] = execution
+        if task.timeout is not None:
+            heapq.heappush(self._timeouts, (now + task.timeout, owner, execution))
+        self._runner.start(execution)
+
+    def _task_ended(self, ended: Ended) -> None:
+        execution = ended.execution
+        if execution.over:
+            self._zombies -= 1
+            return
+        del self._executions[execution.owner]
+        self._answers.append((execution.owner, ended.input))
+
+    def _time_out(self, execution: Execution) -> None:
+        timeout = execution.task.timeout
+        failure = Failure("Timeout", f"the task did not end within its timeout of {timeout:g} s")
+        execution.over = True
+        self._zombies += 1
+        self._runner.cancel(execution)
+        del self._executions[execution.owner]
+        self._answers.append((execution.owner, TaskFailed(failure)))
+
+    # ── what is due ───────────────────────────────────────────────────────────────────────────
+
+    def _look_at_the_clock(self, now: float, now_ms: int) -> None:
+        while self._timeouts and self._timeouts[0][0] <= now:
+            _, owner, execution = heapq.heappop(self._timeouts)
+            if self._executions.get(owner) is execution:
+                self._time_out(execution)
+        if self._executions and self._renew_at <= now:
+            self._renew(now)
+        if self._up and self._stop_at is None and self._retry_at is None:
+            for duty in self._duties:
+                if duty.due <= now and not duty.under_way:
+                    self._do(duty, now, now_ms)
+
+    def _do(self, duty: duties.Duty, now: float, now_ms: int) -> None:
+        duty.under_way = True
+        activity = Activity(duty.machine, now)
+        activity.duty = duty
+        self._begin(next(self._owners), activity, *duty.begin(now_ms))
+
+    def _renew(self, now: float) -> None:
+        self._renew_at = now + self._settings.lease / RENEWALS_PER_LEASE
+        for execution in self._executions.values():
+            if not execution.renewing:
+                execution.renewing = True
+                activity = Activity(self._renews, now)
+                activity.ended = self._on_renewal(execution, now)
+                begun = self._renews.begin(execution.asked.message, execution.asked.token)
+                self._begin(next(self._owners), activity, *begun)
+
+    def _on_renewal(self, execution: Execution, sent: float) -> Callable[[Renewed], None]:
+        def ended(renewed: Renewed) -> None:
+            execution.renewing = False
+            if renewed.held:
+                execution.lease_end = sent + self._settings.lease
+            elif self._executions.get(execution.owner) is execution and not execution.lost_lease:
+                execution.lost_lease = True
+                message = execution.asked.message
+                log.warning("run %s: the lease of %s %s is lost", message.run_id, message.task, message.call_id)
+
+        return ended
+
+    # ── the store ─────────────────────────────────────────────────────────────────────────────
+
+    def _perform(self, asked: list[Asked]) -> list[Answer]:
+        try:
+            answers = self._driver.perform(asked)
+        except ServerRefused:
+            raise
+        except Exception as error:
+            answers = self._one_by_one([one for one in asked if type(one[1]) is not RunTask], error)
+        self._notice_outage()
+        return answers
+
+    def _one_by_one(self, asked: Sequence[Asked], error: Exception) -> list[Answer]:
+        """One of these made the store raise; find which, so that the others get their answers."""
+        log.warning("a batch of %d failed (%s); performing each by itself", len(asked), error)
+        answers: list[Answer] = []
+        for owner, effect in asked:
+            try:
+                answers += self._driver.perform([(owner, effect)])
+            except ServerRefused:
+                raise
+            except Exception as culprit:
+                self._broken(owner, culprit)
+        return answers
+
+    def _notice_outage(self) -> None:
+        if self._driver.deferred and self._retry_at is None:
+            log.warning("the store does not answer: %s; calls wait", self._driver.store_error)
+            self._retry_pause = FIRST_RETRY_S
+            self._retry_at = monotonic() + self._retry_pause
+
+    def _retry(self, now: float) -> None:
+        if self._retry_at is None or now < self._retry_at:
+            return
+        waiting = list(self._driver.deferred)
+        try:
+            self._answers += self._driver.retry()
+        except ServerRefused:
+            raise
+        except Exception as error:
+            self._answers += self._one_by_one(waiting, error)
+        if self._driver.deferred:
+            self._retry_pause = min(self._retry_pause * 2, LONGEST_RETRY_S)
+            self._retry_at = monotonic() + self._retry_pause
+        else:
+            self._retry_at = None
+            log.warning("the store answers again")
+
+    # ── the end ───────────────────────────────────────────────────────────────────────────────
+
+    def _begin_to_stop(self, grace: float) -> None:
+        if self._stop_at is None:
+            self._transport.stop_consuming()
+            self._backlog.clear()  # unacked, so the broker gives them to others
+            log.info("stopping: %d calls under way, %d s for them to end", len(self._deliveries_under_way()), grace)
+        self._stop_at = monotonic() + grace
+
+    def _is_over(self) -> bool:
+        if self._stop_at is None:
+            return False
+        return monotonic() >= self._stop_at or not self._deliveries_under_way()
+
+    def _deliveries_under_way(self) -> list[Activity]:
+        return [activity for activity in self._activities.values() if activity.delivery is not None]
+
+    def _release(self) -> None:
+        """Let others take over at once what still runs, instead of after the lease."""
+        if not self._executions:
+            return
+        releases = []
+        for execution in self._executions.values():
+            message, token = execution.asked.message, execution.asked.token
+            execution.lost_lease = True
+            releases.append(
+                Txn("release", message.run_id, (Held(message.call_id, token),), (Release(message.call_id),))
+            )
+        log.warning("%d tasks still run and are given up; other workers run them again", len(releases))
+        try:
+            self._store.txns(releases)
+        except PwfError as error:
+            log.warning("their leases could not be released (%s); others wait until they run out", error)
