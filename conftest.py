@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.redis import RedisServer
 
 
@@ -23,3 +24,18 @@ def redis_url(redis_server: RedisServer) -> str:
     redis_server.start()
     redis_server.flush()
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQServer]:
+    server = RabbitMQServer(tmp_path_factory.mktemp("rabbitmq"))
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def amqp_url(rabbitmq_server: RabbitMQServer) -> str:
+    """A RabbitMQ, running again if the test before killed it. It is shared: give each test queues of its own names."""
+    rabbitmq_server.start()
+    return rabbitmq_server.url
