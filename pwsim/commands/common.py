@@ -1,0 +1,71 @@
+"""What several commands do: load a scenario with its program, and play it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from ..campaign import Violation
+from ..program import Program
+from ..report import text
+from ..runner import Result, play
+from ..scenario import Scenario, load
+from ..schedule import Schedule
+
+
+class Loaded(NamedTuple):
+    """A scenario file, ready to be played."""
+
+    path: Path
+    scenario: Scenario
+    program: Program
+
+    def play(self) -> Result:
+        return play(self.program, self.scenario.schedule())
+
+    @property
+    def replay(self) -> str:
+        """The line that replays it."""
+        return replay_line(self.path)
+
+
+def replay_line(path: Path) -> str:
+    """What to type to play a scenario file again."""
+    return f"pwsim replay {shlex.quote(str(path))}"
+
+
+def prepare(scenario: Scenario) -> Program:
+    """The scenario's program. It knows what a run without faults commits, for the law that compares with that."""
+    program = scenario.program()
+    clean = play(program, Schedule())
+    program.reference = clean.world.committed_graph() if clean.violation is None else None
+    return program
+
+
+def open_file(name: str | Path) -> Loaded:
+    """Load a scenario file. Raises ``UsageError``."""
+    path = Path(name)
+    scenario = load(path)
+    return Loaded(path, scenario, prepare(scenario))
+
+
+def violation_of(result: Result) -> Violation | None:
+    """The law that the result broke, if it broke one."""
+    broken = result.violation
+    return None if broken is None else Violation(broken.law, broken.sentence, result)
+
+
+def as_found(scenario: Scenario, found: Violation) -> Scenario:
+    """The scenario in which this violation, found in the scenario's program, happens again."""
+    schedule = found.result.schedule
+    return replace(
+        scenario,
+        faults=tuple([str(fault) for fault in schedule.faults]),
+        deviations=schedule.deviations,
+        expect=found.law,
+        trace=found.result.fingerprint(),
+        about=text.sentence(found),
+    )

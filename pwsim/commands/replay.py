@@ -1,0 +1,52 @@
+"""``pwsim replay``: play a scenario file, and say what came of it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..campaign import Violation
+from ..report import json, text
+from ..runner import Result
+from .common import Loaded, open_file, violation_of
+
+
+def add(commands: Any) -> None:
+    parser: argparse.ArgumentParser = commands.add_parser("replay", help="play a scenario file")
+    parser.add_argument("file")
+    parser.add_argument("--strict", action="store_true", help="the trace must be the same, too")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    return file(Path(options.file), strict=options.strict, as_json=options.json)
+
+
+def file(path: Path, *, strict: bool, as_json: bool) -> int:
+    """Play one file. 0: no law is broken, as it expects (and, if ``strict``, by the same trace); else 1."""
+    loaded = open_file(path)
+    result = loaded.play()
+    found = violation_of(result)
+    same = not loaded.scenario.trace or loaded.scenario.trace == result.fingerprint()
+    if as_json:
+        print(json.dumps(json.replayed(result, found, loaded.replay, loaded.scenario.expect, same)))
+    else:
+        _tell(loaded, result, found, same)
+    if found is not None or loaded.scenario.expect != "pass":
+        return 1
+    return 0 if same or not strict else 1
+
+
+def _tell(loaded: Loaded, result: Result, found: Violation | None, same: bool) -> None:
+    if found is not None:
+        print("\n".join(text.failure(found, loaded.replay)))
+    else:
+        print("\n".join([f"{loaded.path}: no law is broken", "", *text.timeline(result)]))
+    for fault in result.unmatched():
+        print(f"no longer matched: {fault}")
+    if not same:
+        print("the trace differs from the one recorded: the code or its schedule has changed")
+    if (found.law if found else "pass") != loaded.scenario.expect:
+        print(f"expected: {loaded.scenario.expect}")

@@ -1,0 +1,95 @@
+"""``pwsim run``: search for a schedule that breaks a law."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pwf_runtime.errors import UsageError
+
+from .. import scenario as scenarios
+from ..campaign import STRATEGIES, Campaign, Report, Violation
+from ..report import json, text
+from . import replay
+from .common import as_found, replay_line
+
+EXIT = {"pass": 0, "violation": 1, "inconclusive": 3}
+FAILURES = Path(".pwsim/failures")
+
+
+def add(commands: Any) -> None:
+    parser: argparse.ArgumentParser = commands.add_parser("run", help="search for a schedule that breaks a law")
+    parser.add_argument("target", help="MODULE:APP[,MODULE:APP...], a scenario file, or a folder of them")
+    parser.add_argument("--start", action="append", default=[], metavar="TASK=JSON", help="begin with this task")
+    parser.add_argument("--runs", type=int, default=1000, help="random schedules (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2, help="workers per service (default %(default)s)")
+    parser.add_argument("--faults", help="fault families, comma-separated (default: all)")
+    parser.add_argument("--max-faults", type=int, default=2, metavar="K")
+    parser.add_argument("--strategy", choices=STRATEGIES, default="portfolio")
+    parser.add_argument("--budget", type=float, metavar="SECONDS")
+    parser.add_argument("--planted", default="", metavar="BUG", help="simulate a protocol with this planted bug")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    target = Path(options.target)
+    if target.suffix == ".toml" or target.is_dir():
+        return _replay_all(target, options)
+    scenario = scenarios.Scenario(
+        apps=tuple(options.target.split(",")),
+        start=tuple([_start(entry) for entry in options.start]),
+        workers=options.workers,
+        planted=options.planted,
+    )
+    if not scenario.start:
+        raise UsageError('nothing to begin: say --start TASK=JSON, such as --start \'register_user={"name": "Ada"}\'')
+    report = _campaign(scenario, options)
+    _show(report, scenario, options.json)
+    return EXIT[report.verdict]
+
+
+def _replay_all(target: Path, options: argparse.Namespace) -> int:
+    files = sorted(target.rglob("*.toml")) if target.is_dir() else [target]
+    if not files:
+        raise UsageError(f"{target}: no scenario files (*.toml) in it")
+    return max([replay.file(path, strict=False, as_json=options.json) for path in files])
+
+
+def _start(entry: str) -> scenarios.StartEntry:
+    task, equals, data = entry.partition("=")
+    return scenarios.StartEntry(task, data if equals else "null")
+
+
+def _campaign(scenario: scenarios.Scenario, options: argparse.Namespace) -> Report:
+    campaign = Campaign(
+        scenario.program(),
+        strategy=options.strategy,
+        faults=options.faults,
+        max_faults=options.max_faults,
+        runs=options.runs,
+        seed=options.seed,
+        budget=options.budget,
+    )
+    return campaign.run()
+
+
+def _show(report: Report, scenario: scenarios.Scenario, as_json: bool) -> None:
+    replays = [_save(violation, scenario) for violation in report.violations]
+    if as_json:
+        print(json.dumps(json.campaign(report, replays)))
+        return
+    for violation, line in zip(report.violations, replays, strict=True):
+        print("\n".join(text.failure(violation, line)), end="\n\n")
+    print("\n".join(text.summary(report)))
+
+
+def _save(violation: Violation, scenario: scenarios.Scenario) -> str:
+    """Write the failure to a file, and return the line that replays it."""
+    saved = as_found(scenario, violation)
+    FAILURES.mkdir(parents=True, exist_ok=True)
+    path = FAILURES / f"{violation.law}-{saved.trace[:8]}.toml"
+    path.write_text(scenarios.dump(saved), encoding="utf-8")
+    return replay_line(path)
