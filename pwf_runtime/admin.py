@@ -244,6 +244,11 @@ class Admin:
         """Messages that no worker could deal with, the newest first."""
         return [_shown(member, since) for member, since in self._newest(UNREADABLE, limit)]
 
+    def unreadable_one(self, key: str) -> Unreadable:
+        """One of them. Raises UsageError for an unknown key."""
+        member, _ = self._kept(key)
+        return _shown(member, dict(self._store.index_read(UNREADABLE, FOREVER, MAX_LISTED)).get(member, 0))
+
     def redrive_unreadable(self, key: str) -> None:
         """Send one back to its queue as it came, after the cause is mended. Raises UsageError for an unknown key."""
         member, kept = self._kept(key)
