@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from .explore import faults as explore_faults
 from .explore import random as explore_random
-from .faults import Fault, Point, families
-from .laws import Violated
+from .faults import Fault, Point, core, families
+from .laws import Violated, Watch
 from .program import Program
 from .runner import Result, play
 from .schedule import Schedule
@@ -68,6 +68,8 @@ class Campaign:
         self.program = program
         self.strategy = strategy
         self.modes = families(faults)
+        self.many = core(self.modes) if faults is None else self.modes
+        """The modes of which pairs and larger sets are tried."""
         self.max_faults = max_faults
         self.runs = runs
         self.seed = seed
@@ -79,6 +81,7 @@ class Campaign:
         """Play schedules until the bound, the budget or a violation."""
         began = time.monotonic()
         report = Report(self.program, "pass", self._bound())
+        self.program.expects(self.modes)
         clean = play(self.program, Schedule())
         self.program.reference = clean.world.committed_graph() if clean.violation is None else None
         self._points = {(point, mode) for point, modes in _points(self.program) for mode in modes if mode in self.modes}
@@ -99,7 +102,7 @@ class Campaign:
 
     def _schedules(self) -> Iterator[Result]:
         if self.strategy in ("portfolio", "faults"):
-            yield from explore_faults.explore(self.program, self.modes, self.max_faults)
+            yield from explore_faults.explore(self.program, self.modes, self.many, self.max_faults)
         if self.strategy in ("portfolio", "random"):
             found = explore_random.explore(self.program, self.modes, max(self.max_faults, 3), seed=self.seed)
             yield from islice(found, self.runs)
@@ -121,7 +124,7 @@ def _points(program: Program) -> Iterator[tuple[Point, tuple[str, ...]]]:
     """The crash points of a run without faults, with the modes that each has."""
     from .world.world import World
 
-    world = World(program, ())
+    world = World(program, Watch(()))
     while True:
         actions = world.enabled()
         if actions:

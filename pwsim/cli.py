@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from pwf_runtime.errors import UsageError
 
-from .commands import planted, replay, run
+from .commands import planted, replay, run, show
 
-COMMANDS = (run, replay, planted)
+COMMANDS = (run, replay, show, planted)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,6 +25,18 @@ REPLY_LOST = "reply-lost"  # the effect is done, its answer is lost, and the wor
 REQUEUE = "requeue"  #       before it, the worker's connection drops: all it has unacked is delivered anew; it goes on
 STALL = "stall"  #           before it, the worker freezes beyond its lease and its connection drops; later it goes on
 DUPLICATE = "duplicate"  #   the broker hands the message over and keeps a copy
+SHUTDOWN = "shutdown"  #     before its task runs, the worker is told to stop: it gives its lease and its messages back
+SLOW = "slow"  #             the task takes longer than the lease, which the worker renews meanwhile
+BLOCKED = "blocked"  #       the broker takes no publish for a minute
+REORDERED = "reordered"  #   the messages of one publish are stored in the opposite order
+UNROUTED = "unrouted"  #     the queue does not exist (yet): the message comes back
+LEASE_LOST = "lease-lost"  # the lease ends early
+LEASE_LATE = "lease-late"  # the lease lasts longer than its time
+OLD_CODE = "old-code"  #     it is delivered to a worker of an older version that does not know the task
+DIFFERS = "differs"  #       the task answers differently from what it would have answered otherwise
+LOST = "lost"  #             the broker loses the message
+QUEUE_LOST = "queue-lost"  # the broker loses all that is in the queue
+ROLLBACK = ("rollback-1", "rollback-3", "rollback-9")  # the store falls back by so many writes
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "crash": (BEFORE, AFTER),
@@ -32,16 +44,45 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "requeue": (REQUEUE,),
     "stall": (STALL,),
     "duplicate": (DUPLICATE,),
+    "shutdown": (SHUTDOWN,),
+    "slow": (SLOW,),
+    "publish": (BLOCKED, REORDERED, UNROUTED),
+    "lease": (LEASE_LOST, LEASE_LATE),
+    "deploy": (OLD_CODE,),
+    "differs": (DIFFERS,),
+    "loss": (LOST, QUEUE_LOST),
+    "rollback": ROLLBACK,
 }
-"""What ``--faults`` names: families that are switched on and off together."""
+"""What ``--faults`` names: modes that are switched on and off together."""
 
-MODES: dict[str, tuple[str, ...]] = {
-    "receive": (DUPLICATE,),
-    "run": (BEFORE, AFTER, REQUEUE, STALL),
-    "ack": (BEFORE, AFTER, REQUEUE, STALL),
-    "": (BEFORE, AFTER, REPLY_LOST, REQUEUE, STALL),
+CORE = ("crash", "reply-lost", "requeue", "stall", "duplicate")
+"""The families of which pairs are tried by default."""
+
+PROFILES: dict[str, tuple[str, ...]] = {
+    "default": (*CORE, "shutdown", "slow", "publish", "lease", "deploy"),
+    "rabbitmq-quorum": (*CORE, "shutdown", "slow", "publish", "lease", "deploy"),
+    "rabbitmq-classic": (*CORE, "shutdown", "slow", "publish", "lease", "deploy", "loss"),
+    "redis-aof": (*CORE, "shutdown", "slow", "publish", "lease", "deploy"),
+    "redis-failover": (*CORE, "shutdown", "slow", "publish", "lease", "deploy", "rollback"),
+    "all": tuple(FAMILIES),
 }
-"""The modes that an effect has, by its name; "" stands for all others."""
+"""Families by the servers that have them. A quorum queue keeps what it confirmed; a classic one can lose all with its
+node. An append-only file survives a killed process; a failover loses the last writes."""
+
+RECOVERED = frozenset((LOST, QUEUE_LOST, *ROLLBACK))
+"""Modes after which only the recovery scan can bring a call back; with them, worlds run it."""
+
+_DELIVERY = (BEFORE, AFTER, REPLY_LOST, REQUEUE, STALL, *ROLLBACK)
+MODES: dict[str, tuple[str, ...]] = {
+    "receive": (DUPLICATE, OLD_CODE, LOST, QUEUE_LOST),
+    "run": (BEFORE, AFTER, REQUEUE, STALL, SHUTDOWN, SLOW, LEASE_LOST, DIFFERS),
+    "ack": (BEFORE, AFTER, REQUEUE, STALL),
+    "claim": (*_DELIVERY, LEASE_LATE),
+    "commit": (*_DELIVERY, LEASE_LOST),
+    "publish": (BEFORE, AFTER, REPLY_LOST, REQUEUE, STALL, BLOCKED, REORDERED, UNROUTED),
+    "": _DELIVERY,
+}
+"""The modes that an effect has, by the first word of its name; "" stands for all others."""
 
 CLIENT_MODES = (BEFORE, AFTER, REPLY_LOST)
 """What can happen to the effects of a client: it holds no lease and no delivery."""
@@ -74,7 +115,9 @@ class Fault(Struct, frozen=True):
         return f"{self.point} / {self.mode}"
 
 
-_FAULT = re.compile(r"(?P<call>.+) #(?P<delivery>\d+) / (?P<effect>[^@]+?)(@(?P<occurrence>\d+))? / (?P<mode>[a-z-]+)")
+_FAULT = re.compile(
+    r"(?P<call>.+) #(?P<delivery>\d+) / (?P<effect>[^@]+?)(@(?P<occurrence>\d+))? / (?P<mode>[a-z0-9-]+)"
+)
 _ALL_MODES = tuple(mode for modes in FAMILIES.values() for mode in modes)
 
 
@@ -94,27 +137,32 @@ def parse(text: str) -> Fault:
 
 
 def families(names: str | Iterable[str] | None) -> frozenset[str]:
-    """The modes of some families, given as ``"crash,requeue"`` or a list; ``None``: of all.
+    """The modes of some families or profiles, given as ``"crash,requeue"`` or a list; ``None``: of the default profile.
 
     Raises:
-        UsageError: there is no such family.
+        UsageError: there is no such family or profile.
     """
-    if names is None:
-        return frozenset(_ALL_MODES)
-    wanted = names.split(",") if isinstance(names, str) else list(names)
-    modes: list[str] = []
+    wanted = ["default"] if names is None else names.split(",") if isinstance(names, str) else list(names)
+    modes: set[str] = set()
     for name in filter(None, (name.strip() for name in wanted)):
-        if name not in FAMILIES:
-            raise UsageError(f"there is no fault family {name!r}; there are {', '.join(FAMILIES)}")
-        modes += FAMILIES[name]
+        if name not in PROFILES and name not in FAMILIES:
+            known = f"there are {', '.join(FAMILIES)}, and the profiles {', '.join(PROFILES)}"
+            raise UsageError(f"there is no fault family {name!r}; {known}")
+        for family in PROFILES.get(name, (name,)):
+            modes.update(FAMILIES[family])
     return frozenset(modes)
+
+
+def core(modes: frozenset[str]) -> frozenset[str]:
+    """Those of ``modes`` that belong to the core families."""
+    return modes & frozenset(mode for family in CORE for mode in FAMILIES[family])
 
 
 def modes_at(effect: str, *, client: bool = False) -> tuple[str, ...]:
     """The modes that can strike at an effect of this name."""
     if client:
         return CLIENT_MODES
-    return MODES.get(effect, MODES[""])
+    return MODES.get(effect) or MODES.get(effect.partition(" ")[0], MODES[""])
 
 
 def describe(faults: Sequence[Fault]) -> str:
@@ -129,6 +177,18 @@ _WORDS = {
     REQUEUE: "the connection drops before",
     STALL: "the worker stalls beyond its lease before",
     DUPLICATE: "the broker delivers a second copy at",
+    SHUTDOWN: "the worker is shut down before",
+    SLOW: "the task takes longer than the lease at",
+    BLOCKED: "the broker blocks",
+    REORDERED: "the broker stores the messages in the opposite order at",
+    UNROUTED: "there is no queue for",
+    LEASE_LOST: "the lease ends early before",
+    LEASE_LATE: "the lease outlives its time after",
+    OLD_CODE: "a worker of an older version gets the",
+    DIFFERS: "the task answers differently at",
+    LOST: "the broker loses the message at",
+    QUEUE_LOST: "the broker loses its queue at",
+    **{mode: f"the store falls back by {mode.partition('-')[2]} writes before" for mode in ROLLBACK},
 }
 
 

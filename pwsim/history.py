@@ -20,23 +20,22 @@ CallKey: TypeAlias = tuple[str, str]
 class CallView:
     """A call, as seen from outside."""
 
-    __slots__ = ("attempt", "commits", "dead", "deliveries", "key", "outcome", "path", "record", "settled")
+    __slots__ = ("attempt", "commits", "dead", "key", "outcome", "path", "record", "settled")
 
     def __init__(self, key: CallKey, path: str, record: CallRecord) -> None:
         self.key = key
         self.path = path
         self.record = record
-        self.attempt = 0  # the latest that was granted
+        self.attempt = 0  # the latest that was granted; so many were
         self.commits = 0
         self.outcome: Outcome | None = None  # what was committed, once it was
         self.settled = False
         self.dead = False
-        self.deliveries = 0
 
     def copy(self) -> CallView:
         new = CallView(self.key, self.path, self.record)
         new.attempt, new.commits, new.outcome = self.attempt, self.commits, self.outcome
-        new.settled, new.dead, new.deliveries = self.settled, self.dead, self.deliveries
+        new.settled, new.dead = self.settled, self.dead
         return new
 
 
@@ -60,10 +59,12 @@ class JoinView:
 class Change:
     """What one transaction brought about."""
 
-    __slots__ = ("armed", "committed", "created", "fired", "granted", "settled", "status")
+    __slots__ = ("again", "armed", "committed", "created", "emitted", "fired", "granted", "settled", "status")
 
     def __init__(self) -> None:
         self.created: list[CallView] = []
+        self.again: list[CallView] = []  # those of them that had been created before
+        self.emitted: list[str] = []
         self.armed: list[JoinView] = []
         self.fired: list[JoinView] = []
         self.committed: CallView | None = None
@@ -72,7 +73,7 @@ class Change:
         self.status: tuple[str, bytes] | None = None
 
 
-_READS = frozenset({"look", "gather", "renew", "probe", "scan"})
+_READS = frozenset({"look", "gather", "renew", "probe", "scan", "confirm"})
 """Transactions that change nothing which a law could be about."""
 
 
@@ -108,7 +109,7 @@ class History:
         call = self.calls.get((txn.run_id, call_id))
         if txn.label == "claim":
             assert call is not None
-            call.attempt = reply.replies[1]
+            call.attempt += 1  # counted here: what the protocol counts may be wrong
             change.granted = call
             return change
         if txn.label == "commit" and call is not None:
@@ -130,12 +131,14 @@ class History:
                 if op.list.startswith("e:"):  # type: ignore[union-attr]
                     stored = decode_event(op.value)  # type: ignore[union-attr]
                     self.events.setdefault((run_id, op.list[2:]), []).append((stored.data, stored.call_id))  # type: ignore[union-attr]
+                    change.emitted.append(op.list[2:])  # type: ignore[union-attr]
             elif kind is Delete:
                 call = self.calls.get((run_id, op.fields[0][2:-2]))  # type: ignore[union-attr]
                 if call is not None and op.fields[0] == k.state(call.key[1]):  # type: ignore[union-attr]
                     call.settled = True
                     change.settled = call
         if records:
+            change.again = [self.calls[run_id, call_id] for call_id, _ in records if (run_id, call_id) in self.calls]
             change.created = self._name(run_id, records)
 
     def _put(self, run_id: str, op: Put, records: list[tuple[str, CallRecord]], change: Change) -> None:

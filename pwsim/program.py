@@ -17,18 +17,22 @@ from pwf_runtime.codec import encode
 from pwf_runtime.core.delivery import DeliveryMachine
 from pwf_runtime.core.effects import RunTask
 from pwf_runtime.core.inputs import TaskDone, TaskFailed
+from pwf_runtime.core.recover import MarkMachine, ScanMachine
 from pwf_runtime.core.start import StartMachine
 from pwf_runtime.core.steps import Steps
 from pwf_runtime.core.sweep import SweepMachine
+from pwf_runtime.driver import Driver
 from pwf_runtime.errors import UsageError
 from pwf_runtime.outcome import failure_of
 from pwf_runtime.workflow import Context, Workflow, run_task, run_task_async
 
+from . import faults as f
 from .history import DEFAULT_RUN
 
 RECHECK = 50
 LEASE_MS = 10_000
 RETENTION_MS = 86_400_000
+RECOVERY_MS = 60_000
 
 
 class Start(Struct, frozen=True):
@@ -40,11 +44,14 @@ class Start(Struct, frozen=True):
 
 
 class Protocol(Struct, frozen=True):
-    """The machines to simulate. ``pwsim.planted`` has broken ones; production's are the default."""
+    """What to simulate. ``pwsim.planted`` has broken machines and drivers; production's are the default."""
 
     steps: type[Steps] = Steps
     delivery: type[DeliveryMachine] = DeliveryMachine
     sweep: type[SweepMachine] = SweepMachine
+    start: type[StartMachine] = StartMachine
+    driver: type[Driver] = Driver
+    scan: type[ScanMachine] = ScanMachine
 
 
 class NotAFunction(Exception):
@@ -55,7 +62,7 @@ class Program:
     """A workflow to simulate.
 
     ``apps``: the services. ``start``: pairs (task, data), one run each; a task without a queue belongs to the
-    first service. ``workers``: processes per service, each with one delivery at a time.
+    first service. ``workers``: processes per service, each with ``prefetch`` deliveries at a time.
     """
 
     def __init__(
@@ -64,6 +71,7 @@ class Program:
         start: Sequence[tuple[str, Any]],
         *,
         workers: int = 2,
+        prefetch: int = 1,
         protocol: Protocol | None = None,
         remember: bool = True,
     ) -> None:
@@ -75,20 +83,34 @@ class Program:
             raise UsageError(f"workers={workers}: at least one worker per service is needed")
         self.apps = tuple(apps)
         self.workers = workers
+        self.prefetch = prefetch
         self.queues = tuple(app.name for app in apps)
         self.tasks = {task.full_name: task for app in apps for task in app.tasks.values()}
         self.starts = tuple(self._start(i, len(start), *each) for i, each in enumerate(start))
         protocol = protocol or Protocol()
         self.steps = protocol.steps(LEASE_MS, RETENTION_MS)
         self.delivery = protocol.delivery(self.steps, {name: task.retry for name, task in self.tasks.items()})
+        self.old_delivery = protocol.delivery(self.steps, {})
         self.sweep = protocol.sweep(self.steps)
-        self.start = StartMachine(self.steps)
+        self.start = protocol.start(self.steps)
+        self.driver = protocol.driver
+        self.mark = MarkMachine(RECOVERY_MS)
+        self.scan = protocol.scan(self.steps)
+        self.recovers = False
+        """Whether worlds run the recovery scan, which hides what else would get stuck."""
+        self.remembers_past = False
+        """Whether worlds keep the store's earlier states, to fall back to."""
         self.reference: frozenset[tuple[str, Any]] | None = None
         """What a run without faults commits; set once that is known, for L6."""
         self.remember = remember
         self._answers: dict[RunTask, TaskDone | TaskFailed] = {}
         self._asked = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def expects(self, modes: frozenset[str]) -> None:
+        """Prepare worlds for faults of these modes."""
+        self.recovers = bool(modes & f.RECOVERED)
+        self.remembers_past = bool(modes & frozenset(f.ROLLBACK))
 
     def _start(self, index: int, count: int, task: str, data: Any) -> Start:
         name = task if "." in task else f"{self.apps[0].name}.{task}"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from hashlib import blake2b
 
 from .faults import Fault, Point
-from .laws import ALL, Law, Violated
+from .laws import ALL, Violated, Watch
 from .program import NotAFunction, Program
 from .schedule import Schedule
 from .world.world import Action, TraceStep, World
 
-LAWS: tuple[Law, ...] = tuple(law() for law in ALL)
+LAWS = Watch([law() for law in ALL])
 
 
 class Result:
@@ -69,9 +68,9 @@ def apply(world: World, action: Action, mode: str | None = None) -> Violated | N
     return None
 
 
-def play(program: Program, schedule: Schedule, laws: Sequence[Law] = LAWS) -> Result:
+def play(program: Program, schedule: Schedule, watch: Watch = LAWS) -> Result:
     """Execute exactly this schedule. A fault whose address is never met does not strike; see ``Result.unmatched``."""
-    world = World(program, laws)
+    world = World(program, watch)
     faults: dict[Point, str] = {fault.point: fault.mode for fault in schedule.faults}
     deviations = dict(schedule.deviations)
     while faults or deviations:

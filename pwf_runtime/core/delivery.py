@@ -40,6 +40,7 @@ from .states import (
     Claiming,
     Committing,
     Completing,
+    Confirming,
     Delaying,
     Done,
     Failing,
@@ -50,6 +51,7 @@ from .states import (
     Noting,
     Parking,
     Publishing,
+    Relisting,
     Running,
     Satisfying,
     Settling,
@@ -78,7 +80,7 @@ TABLE: tuple[Row, ...] = (
     Row(Committing, TxnReply, "_committed", (*ONWARD, *FOUND)),
     Row(Failing, TxnReply, "_failed", FOUND),
     Row(Looking, TxnReply, "_looked", ONWARD),
-    Row(Satisfying, TxnReply, "_satisfied", (Firing, *ONWARD)),
+    Row(Satisfying, TxnReply, "_satisfied", (Firing, Looking, *ONWARD)),
     Row(Firing, TxnReply, "_fired", ONWARD),
     Row(Publishing, Published, "_published", (Noting, Delaying, Settling)),
     Row(Noting, TxnReply, "_noted", (Noting, Delaying)),
@@ -86,7 +88,9 @@ TABLE: tuple[Row, ...] = (
     Row(Settling, TxnReply, "_settled", FOUND),
     Row(Completing, TxnReply, "_completed", (Listing, Acking)),
     Row(Listing, Indexed, "_listed", (Unlisting,)),
-    Row(Unlisting, Indexed, "_unlisted", (Acking,)),
+    Row(Unlisting, Indexed, "_unlisted", (Confirming,)),
+    Row(Confirming, TxnReply, "_confirmed", (Relisting, Acking)),
+    Row(Relisting, Indexed, "_relisted", (Claiming,)),
     Row(Parking, Indexed, "_parked", (Acking,)),
     Row(Burying, Indexed, "_buried", (Acking,)),
     Row(Acking, Acked, "_acked", (Done,)),
@@ -136,10 +140,10 @@ class DeliveryMachine(Machine):
     def _gathered(self, state: Gathering, reply: TxnReply, _now_ms: int) -> Step:
         claim, rest, events = state.claim, state.wanted, state.events
         if rest is None:
-            (join,), got = reply.replies
-            if join is None:
+            (record,), got = reply.replies
+            if record is None or len(got) < (join := decode_join(record)).at_least:
                 return self._reclaim(claim)
-            rest = wanted(decode_join(join), got)
+            rest = wanted(join, got)
         else:
             for (name, start, stop), values in zip(state.asked, reply.replies, strict=True):
                 if len(values) < stop - start:
@@ -151,7 +155,7 @@ class DeliveryMachine(Machine):
         return Gathering(claim, rest, ask, events), self.steps.read_events(claim.message, ask)
 
     def _reclaim(self, claim: Claim) -> Step:
-        """What my call needs is gone: it was finished by somebody else while I was away. Look again."""
+        """What my call needs is gone: somebody else finished it, or the store fell back. Look again."""
         return Claiming(claim.message, claim.token), self.steps.claim(claim.message, claim.token)
 
     def _run(self, claim: Claim, events: tuple[Event, ...]) -> Step:
@@ -160,11 +164,10 @@ class DeliveryMachine(Machine):
     def _as_found(self, message: Message, token: str, found: Snapshot, now_ms: int) -> Step:
         """Go on from what is there: the call may be anybody's and in any state."""
         if found.state is None:
-            return self._gone(message, found.status, found.open, found.armed, now_ms)
+            return self._gone(message, token, found.status, found.open, found.armed, now_ms)
         if found.state == k.COMMITTED:
             assert found.outbox is not None, "a committed call keeps its outbox until it settles"
-            work = Work(message, token, decode_outbox(found.outbox))
-            return Looking(work), self.steps.look(message, work.outbox)
+            return self._look(Work(message, token, decode_outbox(found.outbox)))
         if found.state == k.DEAD:
             return self._bury(message, now_ms)
         if found.status != k.RUNNING:
@@ -178,12 +181,12 @@ class DeliveryMachine(Machine):
             return self._park(message, token, found.due_ms)
         return Claiming(message, token), self.steps.claim(message, token, found.due_ms)
 
-    def _gone(self, message: Message, status: bytes | None, open_: int, armed: int, now_ms: int) -> Step:
+    def _gone(self, message: Message, token: str, status: bytes | None, open_: int, armed: int, now_ms: int) -> Step:
         """The call is settled. If it was the run's last, see to it that the run ends."""
         if status == k.RUNNING and open_ == 0:
-            return Completing(message), self.steps.complete(message.run_id, armed, now_ms)
+            return Completing(message, token), self.steps.complete(message.run_id, armed, now_ms)
         if status in (k.COMPLETED, k.STRANDED):
-            return self._list(message, now_ms)
+            return self._list(message, token, now_ms)
         return self._ack(message)
 
     # ── run, commit, fail ─────────────────────────────────────────────────────────────────────
@@ -201,7 +204,7 @@ class DeliveryMachine(Machine):
             return self._stale(claim, read_snapshot(reply.replies), now_ms)
         if state.leaf:
             open_, (armed,) = reply.replies[-2:]
-            return self._gone(claim.message, k.RUNNING, open_, number(armed), now_ms)
+            return self._gone(claim.message, claim.token, k.RUNNING, open_, number(armed), now_ms)
         outbox = state.outbox
         looked = 2 * len(outbox.emitted) + sum([len(armed.needs) for armed in outbox.armed])
         todo = reached(outbox, reply.replies[len(reply.replies) - looked :], fresh=True)
@@ -238,7 +241,7 @@ class DeliveryMachine(Machine):
     def _onward(self, work: Work) -> Step:
         """The next thing that the commit has to bring about."""
         if work.todo:
-            return Satisfying(work), self.steps.satisfy(work.message, *work.todo[0])
+            return Satisfying(work), self.steps.satisfy(work.message, work.todo[0])
         messages = [
             Message(work.message.run_id, child.call_id, child.task)
             for child in (*work.outbox.children, *work.joined)
@@ -248,24 +251,29 @@ class DeliveryMachine(Machine):
             return Publishing(work), Publish(tuple(messages))
         return self._delay(work, ())
 
+    def _look(self, work: Work) -> Step:
+        return Looking(work), self.steps.look(work.message, work.outbox)
+
     def _looked(self, state: Looking, reply: TxnReply, _now_ms: int) -> Step:
         todo = reached(state.work.outbox, reply.replies, fresh=False)
         return self._onward(replace(state.work, todo=todo, joined=(), guards=()))
 
     def _satisfied(self, state: Satisfying, reply: TxnReply, now_ms: int) -> Step:
         work = state.work
-        join, name = work.todo[0]
+        reached = work.todo[0]
         if reply.held:
             marks, (record,) = reply.replies[1], reply.replies[2]
         else:
-            (join_state, record, joined), marks = reply.replies
+            (join_state, record, joined, mark), marks = reply.replies
             if join_state != k.ARMED_STATE:
                 return self._onward(over(work, join_state, record, publish=joined is not None))
-        work = replace(work, guards=(*work.guards, Is(k.mark(join, name), k.MARKED)))
+            if mark is None:  # the store fell back behind the events that I saw
+                return self._look(work)
+        work = replace(work, guards=(*work.guards, Is(k.mark(reached.join, reached.name), k.MARKED)))
         found = decode_join(record)
         if marks < found.at_least:
             return self._onward(replace(work, todo=work.todo[1:]))
-        return Firing(work, record), self.steps.fire(work.message, join, found, marks, now_ms)
+        return Firing(work, record), self.steps.fire(work.message, reached.join, found, marks, now_ms)
 
     def _fired(self, state: Firing, reply: TxnReply, _now_ms: int) -> Step:
         if reply.held:
@@ -297,20 +305,29 @@ class DeliveryMachine(Machine):
         if not reply.held:
             return self._as_found(work.message, work.token, read_snapshot(reply.replies), now_ms)
         _, open_, (armed,) = reply.replies
-        return self._gone(work.message, k.RUNNING, open_, number(armed), now_ms)
+        return self._gone(work.message, work.token, k.RUNNING, open_, number(armed), now_ms)
 
     # ── the end of a run ──────────────────────────────────────────────────────────────────────
 
     def _completed(self, state: Completing, reply: TxnReply, now_ms: int) -> Step:
         if not reply.held and reply.replies[0][0] == k.RUNNING:  # something is open after all
             return self._ack(state.message)
-        return self._list(state.message, now_ms)
+        return self._list(state.message, state.token, now_ms)
 
     def _listed(self, state: Listing, _done: Indexed, _now_ms: int) -> Step:
-        return Unlisting(state.message), IndexRemove(OPEN, (state.message.run_id.encode(),))
+        return Unlisting(state.message, state.token), IndexRemove(OPEN, (state.message.run_id.encode(),))
 
     def _unlisted(self, state: Unlisting, _done: Indexed, _now_ms: int) -> Step:
-        return self._ack(state.message)
+        return Confirming(state.message, state.token), self.steps.confirm(state.message.run_id)
+
+    def _confirmed(self, state: Confirming, reply: TxnReply, now_ms: int) -> Step:
+        if not reply.held:
+            return self._ack(state.message)
+        entry = (state.message.run_id.encode(), now_ms)
+        return Relisting(state.message, state.token), IndexAdd(OPEN, (entry,))
+
+    def _relisted(self, state: Relisting, _done: Indexed, _now_ms: int) -> Step:
+        return Claiming(state.message, state.token), self.steps.claim(state.message, state.token)
 
     # ── the end of a delivery ─────────────────────────────────────────────────────────────────
 
@@ -349,8 +366,8 @@ class DeliveryMachine(Machine):
     def _bury(self, message: Message, now_ms: int) -> Step:
         return Burying(message), IndexAdd(DEAD, ((encode((message.run_id, message.call_id)), now_ms),))
 
-    def _list(self, message: Message, now_ms: int) -> Step:
-        return Listing(message), IndexAdd(FINISHED, ((message.run_id.encode(), now_ms),))
+    def _list(self, message: Message, token: str, now_ms: int) -> Step:
+        return Listing(message, token), IndexAdd(FINISHED, ((message.run_id.encode(), now_ms),))
 
     def _ack(self, message: Message) -> Step:
         return Acking(message), Ack()

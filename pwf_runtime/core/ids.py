@@ -7,16 +7,14 @@ second time can be recognised. Ids have a fixed length whatever the depth of the
 
 from __future__ import annotations
 
-from base64 import b32hexencode
 from hashlib import blake2b
 
-_SIZE = 10  # bytes: 80 bits among the calls of ONE run; as text exactly 16 characters
+_SIZE = 8  # bytes: 64 bits tell the calls of ONE run apart; as text exactly 16 characters
 
 
 def derive(parent: str, position: str) -> str:
     """The id of what stands at ``position`` (such as ``"c0"`` or ``"j1"``) below ``parent``."""
-    digest = blake2b(f"{parent}/{position}".encode(), digest_size=_SIZE).digest()
-    return b32hexencode(digest).decode().lower()
+    return blake2b(f"{parent}/{position}".encode(), digest_size=_SIZE).hexdigest()
 
 
 ROOT_CALL = derive("", "root")

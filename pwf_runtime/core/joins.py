@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from . import keys as k
 from .ids import derive
 from .model import Child, Event, JoinRecord, Outbox
-from .states import Work
+from .states import Reached, Work
 from .txn import Is, Length, Op, Range
 from .wire import decode_event, decode_join, decode_waiter
 
@@ -41,7 +41,7 @@ def look_ops(outbox: Outbox) -> list[Op]:
     return ops
 
 
-def reached(outbox: Outbox, replies: tuple[Any, ...], *, fresh: bool) -> tuple[tuple[str, str], ...]:
+def reached(outbox: Outbox, replies: tuple[Any, ...], *, fresh: bool) -> tuple[Reached, ...]:
     """The (join, name) pairs that have reached their need, from the answers to ``look_ops``, each once.
 
     ``fresh``: asked in the very transaction that appended the events. Then the last ``count`` events of a name are
@@ -49,30 +49,30 @@ def reached(outbox: Outbox, replies: tuple[Any, ...], *, fresh: bool) -> tuple[t
     this, each further event of a name would look again at every join that ever waited for it.
     """
     answers = iter(replies)
-    found: dict[tuple[str, str], None] = {}
+    found: dict[Reached, None] = {}
     for emitted in outbox.emitted:
         length, waiting = next(answers), next(answers)
         already = length - emitted.count if fresh else 0
         for waiter in map(decode_waiter, waiting):
             if already < waiter.count <= length:
-                found[waiter.join_id, emitted.name] = None
+                found[Reached(waiter.join_id, emitted.name, waiter.count)] = None
     for armed in outbox.armed:
         for need in armed.needs:
             if need.count <= next(answers):
-                found[armed.join_id, need.name] = None
+                found[Reached(armed.join_id, need.name, need.count)] = None
     return tuple(found)
 
 
 def over(work: Work, join_state: bytes | None, record: bytes | None, *, publish: bool) -> Work:
     """The first of ``work.todo`` has fired or expired, or is gone with its run. ``publish``: its joined call is open,
     and whoever fired the join may have died before publishing it."""
-    join, _name = work.todo[0]
+    join = work.todo[0].join
     joined = work.joined
     if publish and join_state == k.FIRED and record is not None:
         joined = (*joined, Child(joined_call(join), decode_join(record).then.task))
     return replace(
         work,
-        todo=tuple([pair for pair in work.todo if pair[0] != join]),
+        todo=tuple([reached for reached in work.todo if reached.join != join]),
         joined=joined,
         guards=(*work.guards, Is(k.join_state(join), join_state)),
     )

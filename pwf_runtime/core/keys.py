@@ -101,6 +101,11 @@ def length(list_name: str) -> str:
     return f"{list_name}#"
 
 
+def item(list_name: str, index: int) -> str:
+    """The field of one of a list's values, from 0."""
+    return f"{list_name}:{index}"
+
+
 def private_event(call: str) -> str:
     """The event by which a member of a fork reports its result."""
     return f"~{call}"

@@ -133,6 +133,20 @@ class Unlisting(Struct, frozen=True):
     runs: tuple[tuple[str, int], ...]
 
 
+class Confirming(Struct, frozen=True):
+    """Looking whether it is still ended: a store that fell back meanwhile may have forgotten it."""
+
+    marker: Marker
+    runs: tuple[tuple[str, int], ...]
+
+
+class Relisting(Struct, frozen=True):
+    """It is not: adding it to the open ones again."""
+
+    marker: Marker
+    runs: tuple[tuple[str, int], ...]
+
+
 class Acking(Struct, frozen=True):
     """All runs are looked at: dealing the marker done."""
 
@@ -158,7 +172,9 @@ class ScanMachine(Machine):
         Row(Republishing, Published, "_republished", NEXT),
         Row(Completing, TxnReply, "_completed", (Listing, *NEXT)),
         Row(Listing, Indexed, "_listed", (Unlisting,)),
-        Row(Unlisting, Indexed, "_unlisted", NEXT),
+        Row(Unlisting, Indexed, "_unlisted", (Confirming,)),
+        Row(Confirming, TxnReply, "_confirmed", (Relisting, *NEXT)),
+        Row(Relisting, Indexed, "_relisted", NEXT),
         Row(Acking, Acked, "_acked", (Scanned,)),
     )
 
@@ -218,6 +234,15 @@ class ScanMachine(Machine):
         return self._unlist(state.marker, state.runs)
 
     def _unlisted(self, state: Unlisting, _done: Indexed, _now_ms: int) -> Step:
+        return Confirming(state.marker, state.runs), self.steps.confirm(state.runs[0][0])
+
+    def _confirmed(self, state: Confirming, reply: TxnReply, _now_ms: int) -> Step:
+        if not reply.held:
+            return self._next(state.marker, state.runs[1:])
+        run_id, since = state.runs[0]
+        return Relisting(state.marker, state.runs), IndexAdd(OPEN, ((run_id.encode(), since),))
+
+    def _relisted(self, state: Relisting, _done: Indexed, _now_ms: int) -> Step:
         return self._next(state.marker, state.runs[1:])
 
     def _acked(self, state: Acking, _done: Acked, _now_ms: int) -> Step:

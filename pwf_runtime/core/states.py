@@ -17,17 +17,25 @@ class Claim(Struct, frozen=True):
     record: CallRecord
 
 
+class Reached(Struct, frozen=True):
+    """A join that waits for ``count`` events of ``name``, which are there."""
+
+    join: str
+    name: str
+    count: int
+
+
 class Work(Struct, frozen=True):
     """What a committed call still has to bring about.
 
-    ``todo``: (join, name) pairs that have reached their need; ``joined``: calls that joins have fired;
+    ``todo``: joins that have enough of a name; ``joined``: calls that joins have fired;
     ``guards``: what was done to joins, compared again when the call settles, since a store may fall back.
     """
 
     message: Message
     token: str
     outbox: Outbox
-    todo: tuple[tuple[str, str], ...] = ()
+    todo: tuple[Reached, ...] = ()
     joined: tuple[Child, ...] = ()
     guards: tuple[Is, ...] = ()
 
@@ -118,18 +126,35 @@ class Completing(Struct, frozen=True):
     """Nothing of the run is open: ending it."""
 
     message: Message
+    token: str
 
 
 class Listing(Struct, frozen=True):
     """Adding the run to the finished ones."""
 
     message: Message
+    token: str
 
 
 class Unlisting(Struct, frozen=True):
     """Removing it from the open ones."""
 
     message: Message
+    token: str
+
+
+class Confirming(Struct, frozen=True):
+    """Looking whether it is still ended: a store that fell back meanwhile may have forgotten it."""
+
+    message: Message
+    token: str
+
+
+class Relisting(Struct, frozen=True):
+    """It is not: adding it to the open ones again."""
+
+    message: Message
+    token: str
 
 
 class Parking(Struct, frozen=True):

@@ -34,6 +34,7 @@ from .model import (
     StoredEvent,
     Waiter,
 )
+from .states import Reached
 from .txn import (
     Add,
     Append,
@@ -41,6 +42,7 @@ from .txn import (
     Delete,
     Expire,
     Get,
+    Has,
     Held,
     Holder,
     Is,
@@ -196,19 +198,22 @@ class Steps:
         ranges = tuple(Range(k.events(name), start, stop) for name, start, stop in wanted)
         return Txn("gather", message.run_id, then=ranges)
 
-    def satisfy(self, message: Message, join: str, name: str) -> Txn:
-        """Mark that the join has enough of this name. The mark says which name was counted."""
+    def satisfy(self, message: Message, reached: Reached) -> Txn:
+        """Mark that the join has enough of this name. The mark says which name was counted; that the last event needed
+        is there is compared again, since a store may have fallen back behind it."""
+        join, name = reached.join, reached.name
+        last = k.item(k.events(name), reached.count - 1)
         return Txn(
             "satisfy",
             message.run_id,
-            compare=(Is(k.join_state(join), k.ARMED_STATE), Is(k.mark(join, name), None)),
+            compare=(Is(k.join_state(join), k.ARMED_STATE), Is(k.mark(join, name), None), Has(last)),
             then=(
                 Put(k.mark(join, name), k.MARKED),
                 Append(k.got(join), name.encode()),
                 Get((k.join_record(join),)),
             ),
             otherwise=(
-                Get((k.join_state(join), k.join_record(join), k.state(joined_call(join)))),
+                Get((k.join_state(join), k.join_record(join), k.state(joined_call(join)), k.mark(join, name))),
                 Length(k.got(join)),
             ),
         )
@@ -269,6 +274,10 @@ class Steps:
             then=(Put(k.FINISHED, b"%d" % now_ms), *end, Expire(self.retention_ms)),
             otherwise=(Get((k.STATUS,)),),
         )
+
+    def confirm(self, run_id: str) -> Txn:
+        """Is a run that was ended running after all? It is, if the store fell back to before its end."""
+        return Txn("confirm", run_id, (Is(k.STATUS, k.RUNNING),))
 
 
 # ── what a commit creates ─────────────────────────────────────────────────────────────────────

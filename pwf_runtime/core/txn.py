@@ -30,6 +30,12 @@ class Is(Struct, frozen=True):
     value: bytes | None
 
 
+class Has(Struct, frozen=True):
+    """``field`` is there, whatever its value."""
+
+    field: str
+
+
 class Held(Struct, frozen=True):
     """The lease is held with this token; ``None`` means: nobody holds it."""
 
@@ -37,7 +43,7 @@ class Held(Struct, frozen=True):
     token: str | None
 
 
-Compare: TypeAlias = Is | Held
+Compare: TypeAlias = Is | Has | Held
 
 # ── operations ────────────────────────────────────────────────────────────────────────────────
 

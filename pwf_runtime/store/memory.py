@@ -81,6 +81,8 @@ class MemoryStore:
         for compare in txn.compare:
             if isinstance(compare, t.Is):
                 held = fields.get(compare.field) == compare.value
+            elif isinstance(compare, t.Has):
+                held = compare.field in fields
             else:
                 holder = run.holder(compare.lease, now_ms)
                 held = (holder and holder[0]) == compare.token

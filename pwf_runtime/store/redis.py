@@ -155,6 +155,9 @@ class RedisStore:
             if isinstance(compare, t.Is):
                 fields.append(compare.field)
                 expected.append(False if compare.value is None else draft.value(compare.value))
+            elif isinstance(compare, t.Has):
+                fields.append(compare.field)
+                expected.append(True)
             else:
                 draft.key(compare.lease)
                 tokens.append(False if compare.token is None else compare.token)

@@ -6,7 +6,8 @@
 --   KEYS[2...]  the keys of leases: first those compared, then those that operations name by their number
 --   ARGV[1]     what to do, as JSON:
 --                 1 fields to look at: those compared, then those that THEN adds to, then those that OTHERWISE adds to
---                 2 for each field compared the number of its value in ARGV, or false where it must be missing
+--                 2 for each field compared the number of its value in ARGV, false where it must be missing, or true
+--                   where it must be there, whatever it holds
 --                 3 for each lease compared its token, or false where nobody may hold it
 --                 4, 5 how many fields THEN and OTHERWISE add to
 --                 6, 7 the operations of THEN and of OTHERWISE, each [name, ...]
@@ -53,8 +54,13 @@ local found = fetch(fields, 1)
 local held = true
 
 for i = 1, #expected do
-  if found[i] ~= (expected[i] and ARGV[expected[i]]) then
-    held = false
+  local wanted = expected[i]
+  if wanted == true then
+    held = found[i] ~= false
+  else
+    held = found[i] == (wanted and ARGV[wanted])
+  end
+  if not held then
     break
   end
 end

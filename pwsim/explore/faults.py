@@ -15,10 +15,13 @@ from ..schedule import Schedule
 from ..world.world import World
 
 
-def explore(program: Program, modes: frozenset[str], max_faults: int) -> Iterator[Result]:
-    """The run without faults, then all schedules with one fault, then all with two, up to ``max_faults``."""
+def explore(program: Program, modes: frozenset[str], many: frozenset[str], max_faults: int) -> Iterator[Result]:
+    """The run without faults, then all schedules with one fault, then all with two, up to ``max_faults``.
+
+    Single faults are of ``modes``; sets of several are of ``many``.
+    """
     for count in range(max_faults + 1):
-        yield from _exactly(World(program, LAWS), modes, count, (), 0)
+        yield from _exactly(World(program, LAWS), modes if count < 2 else many, count, (), 0)
 
 
 def _exactly(

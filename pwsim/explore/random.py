@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from random import Random
 
 from ..faults import FAMILIES, Fault
+from ..laws import Watch
 from ..program import Program
 from ..runner import LAWS, Result, apply, finish
 from ..schedule import Schedule, chance
@@ -25,7 +26,7 @@ def explore(program: Program, modes: frozenset[str], max_faults: int, *, seed: i
 
 
 def _steps(program: Program) -> int:
-    world = World(program, ())
+    world = World(program, Watch(()))
     finish(world)
     return world.step
 

@@ -4,7 +4,7 @@ They are numbered as in the protocol's description. A law looks at what happened
 broker; never at what a machine believes. Each has a planted bug that it convicts (``pwsim.planted``).
 """
 
-from .base import Law, Violated
+from .base import Law, Violated, Watch
 from .calls import CommitsOnce, CreatesExactly, Fenced, Ordered
 from .ending import Ends, LeavesNothing, Transparent
 from .joins import JoinsExactly
@@ -20,4 +20,4 @@ ALL: tuple[type[Law], ...] = (
     Ordered,
 )
 
-__all__ = ["ALL", "Law", "Violated"]
+__all__ = ["ALL", "Law", "Violated", "Watch"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from pwf_runtime.core.effects import RunTask
+from pwf_runtime.core.effects import Ack, Effect, Publish, RunTask
 from pwf_runtime.core.model import Message
 
 if TYPE_CHECKING:
@@ -45,3 +46,37 @@ class Law:
 
     def ends(self, world: World) -> None:
         """Nothing can happen any more."""
+
+
+class Watch:
+    """Some laws, each called only at the hooks that it overrides."""
+
+    def __init__(self, laws: Sequence[Law]) -> None:
+        def overriding(hook: str) -> tuple[Law, ...]:
+            return tuple([law for law in laws if getattr(type(law), hook) is not getattr(Law, hook)])
+
+        self._changed, self._ends = overriding("changed"), overriding("ends")
+        self._runs, self._publishes, self._acks = overriding("runs"), overriding("publishes"), overriding("acks")
+
+    def changed(self, world: World, slot: Slot, change: Change) -> None:
+        for law in self._changed:
+            law.changed(world, slot, change)
+
+    def before(self, world: World, process: Process, slot: Slot, effect: Effect) -> None:
+        """An effect is about to be performed."""
+        kind = type(effect)
+        if kind is RunTask:
+            for law in self._runs:
+                law.runs(world, process, slot, effect)  # type: ignore[arg-type]
+        elif kind is Publish:
+            message = effect.messages[0]  # type: ignore[union-attr]
+            if isinstance(message, Message):
+                for law in self._publishes:
+                    law.publishes(world, slot, message)
+        elif kind is Ack:
+            for law in self._acks:
+                law.acks(world, slot)
+
+    def ends(self, world: World) -> None:
+        for law in self._ends:
+            law.ends(world)

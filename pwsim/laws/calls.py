@@ -9,10 +9,11 @@ from pwf_runtime.core.effects import RunTask
 from pwf_runtime.core.ids import derive
 from pwf_runtime.core.model import Message, Outcome
 
+from .. import faults as f
 from .base import Law
 
 if TYPE_CHECKING:
-    from ..history import Change
+    from ..history import CallView, Change
     from ..world.process import Process, Slot
     from ..world.world import World
 
@@ -35,6 +36,8 @@ class CreatesExactly(Law):
 
     def changed(self, world: World, slot: Slot, change: Change) -> None:
         call = change.committed
+        if call is None:
+            self._beside_commits(slot, change)
         if call is None or slot.outcome is None or call.commits > 1:
             return
         created = {child.key[1] for child in change.created}
@@ -47,6 +50,24 @@ class CreatesExactly(Law):
                 f"where its task returned {len(calls)} and {len(joins)}"
                 + (f" (not asked for: {', '.join(ghosts)})" if ghosts else "")
             )
+        events = _events(call, slot.outcome)
+        if sorted(change.emitted) != sorted(events):
+            raise self.broken(
+                f"the commit of {call.path} emitted {len(change.emitted)} events where its task returned {len(events)}"
+            )
+
+    def _beside_commits(self, slot: Slot, change: Change) -> None:
+        """Only a commit emits. Calls are created by a start and by a join that fires as well, each once."""
+        if change.emitted:
+            raise self.broken(f"{slot.path} emitted {change.emitted[0]!r} without a commit")
+        if change.again and not change.fired:
+            raise self.broken(f"{change.again[0].path} was created again")
+
+
+def _events(call: CallView, outcome: Outcome) -> list[str]:
+    """The names of the events that an outcome emits; a fork's member reports with an event of its own."""
+    reports = [call.record.reports] if call.record.reports else []
+    return [*(event.name for event in outcome.events), *reports]
 
 
 def _expected(call: str, outcome: Outcome) -> tuple[set[str], set[str]]:
@@ -75,18 +96,20 @@ class Fenced(Law):
 
     def runs(self, world: World, process: Process, slot: Slot, effect: RunTask) -> None:
         run_id, call_id = effect.message.run_id, effect.message.call_id
-        mine = world.history.path(run_id, call_id)
         if not self._holds_lease(world, slot):
-            if world.clock.time_ms < slot.claimed_ms + world.program.steps.lease_ms:
-                raise self.broken(f"{mine} runs in {process.name}, which holds no lease on it")
-            return  # its worker outlived its lease
+            outlived = world.clock.time_ms >= slot.claimed_ms + world.program.steps.lease_ms
+            if not outlived and not world.struck(*f.ROLLBACK):
+                raise self.broken(f"{slot.path} runs in {process.name}, which holds no lease on it")
+            return
         ancestors = self._ancestors(world, run_id, call_id)
         for other in world.processes:
             for busy in other.slots.values():
                 if busy is slot or not busy.is_running or busy.run_id != run_id or busy.call_id not in ancestors:
                     continue
-                if self._holds_lease(world, busy):
-                    raise self.broken(f"{mine} runs in {process.name} while {busy.path} still runs in {other.name}")
+                if self._holds_lease(world, busy) or not world.struck(f.STALL, *_ENDS_LEASES):
+                    raise self.broken(
+                        f"{slot.path} runs in {process.name} while {busy.path} still runs in {other.name}"
+                    )
 
     def _holds_lease(self, world: World, slot: Slot) -> bool:
         run = world.store.runs.get(slot.run_id)
@@ -96,7 +119,8 @@ class Fenced(Law):
     def _ancestors(self, world: World, run_id: str, call_id: str) -> set[str]:
         """The call and all from which it follows."""
         found = {call_id}
-        while call_id := world.history.calls[run_id, call_id].record.parent:
+        while (call := world.history.calls.get((run_id, call_id))) is not None and call.record.parent:
+            call_id = call.record.parent
             found.add(call_id)
         return found
 
@@ -107,15 +131,17 @@ class Ordered(Law):
     name, title = "L8", "no publish before its commit, no ack before its settle"
 
     def publishes(self, world: World, slot: Slot, message: Message) -> None:
-        if (message.run_id, message.call_id) not in world.history.calls:
+        key = (message.run_id, message.call_id)
+        call = world.history.calls.get(key)
+        if key not in world.ever_created or (call is not None and call.record.task != message.task):
             raise self.broken(
                 f"{message.task} was published by {slot.path or 'the client'} before any commit created it"
             )
 
     def acks(self, world: World, slot: Slot) -> None:
         run = world.store.runs.get(slot.run_id)
-        if run is None or not slot.call_id or world.will_return(slot):
-            return
+        if run is None or not slot.call_id or world.will_return(slot) or world.struck(*f.ROLLBACK):
+            return  # what a store fell back behind was durable when the ack was sent
         state = run.fields.get(k.state(slot.call_id))
         if state == k.COMMITTED:
             raise self.broken(f"the last delivery of {slot.path} was acked after its commit, before it settled")

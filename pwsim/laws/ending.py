@@ -7,16 +7,31 @@ from typing import TYPE_CHECKING
 from pwf_runtime.core import effects as e
 from pwf_runtime.core import keys as k
 
+from .. import faults as f
 from .base import Law
 
 if TYPE_CHECKING:
+    from ..history import CallView, Change
+    from ..world.process import Slot
     from ..world.world import World
 
 
 class Ends(Law):
-    """When faults stop, every run ends: completed, or stopped with a named reason."""
+    """When faults stop, every run ends: completed, or stopped with a named reason; and never before its last call."""
 
     name, title = "L4", "every run ends, or is stopped for a named reason"
+
+    def changed(self, world: World, slot: Slot, change: Change) -> None:
+        if change.status is None or change.status[1] not in (k.COMPLETED, k.STRANDED):
+            return
+        run_id = change.status[0]
+        for call in world.history.calls.values():
+            if call.key[0] == run_id and not call.settled and not self._is_timeout(world, call):
+                raise self.broken(f"run {run_id!r} was ended while {call.path} was still open")
+
+    def _is_timeout(self, world: World, call: CallView) -> bool:
+        """The call that would end a join goes when the join fires, without settling."""
+        return bool(call.record.expires)
 
     def ends(self, world: World) -> None:
         for run_id, status in world.history.status.items():
@@ -46,13 +61,17 @@ class Transparent(Law):
 
     def ends(self, world: World) -> None:
         expected = world.program.reference
-        if expected is None or world.has_choice():
+        if expected is None or world.has_choice() or world.struck(*_OTHER_GRAPHS):
             return
         committed = world.committed_graph()
         if committed == expected:
             return
         names = sorted({path for path, _ in committed ^ expected})
         raise self.broken(f"{', '.join(names[:3])} did not commit as in the run without faults")
+
+
+_OTHER_GRAPHS = (f.DIFFERS, *f.ROLLBACK)
+"""After these the committed graph may rightly be another: a task answered otherwise, or a commit was forgotten."""
 
 
 class LeavesNothing(Law):

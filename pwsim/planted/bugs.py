@@ -13,7 +13,7 @@ from pwf_runtime.core.effects import Ack
 from pwf_runtime.core.inputs import Acked
 from pwf_runtime.core.machine import Row, Step
 from pwf_runtime.core.model import CallRecord, Message, Outcome
-from pwf_runtime.core.states import Committing
+from pwf_runtime.core.states import Committing, Reached
 from pwf_runtime.core.steps import Commit, Steps
 from pwf_runtime.core.txn import Is, Txn, TxnReply
 
@@ -53,9 +53,9 @@ class _NoDedupe(Steps):
 
 
 class _CountOnly(Steps):
-    def satisfy(self, message: Message, join: str, name: str) -> Txn:
-        txn = super().satisfy(message, join, name)
-        return replace(txn, compare=(Is(k.join_state(join), k.ARMED_STATE),))
+    def satisfy(self, message: Message, reached: Reached) -> Txn:
+        txn = super().satisfy(message, reached)
+        return replace(txn, compare=(Is(k.join_state(reached.join), k.ARMED_STATE),))
 
 
 class _NeverLooksBack(Steps):

@@ -19,12 +19,14 @@ _RUNNING = (Gathering, Running, Committing, Failing)
 class Slot:
     """One activity of a process: a machine, its state, and the effect it waits for.
 
-    ``path`` and ``nth`` say which delivery of which call this is, for addresses. ``since`` is the step at which it
-    began to wait. ``part`` counts what is done of a publish of several messages. ``struck``: a fault already struck at
-    this effect.
+    ``path`` and ``nth`` say which delivery of which call this is, for addresses. ``since``: the step at which it began
+    to wait. ``part``: how much is done of a publish of several messages. ``struck``: a fault already struck at this
+    effect. ``asleep_until``: its effect takes until then; ``answer``: what will have come of it.
     """
 
     __slots__ = (
+        "answer",
+        "asleep_until",
         "attempt",
         "call_id",
         "claimed_ms",
@@ -32,11 +34,13 @@ class Slot:
         "delivery",
         "effect",
         "machine",
+        "message",
         "nth",
         "outcome",
         "owner",
         "part",
         "path",
+        "reordered",
         "run_id",
         "since",
         "state",
@@ -57,8 +61,12 @@ class Slot:
         self.since = since
         self.counts: dict[str, int] = {}
         self.part = 0
+        self.reordered = False
         self.unroutable: tuple[Any, ...] = ()
         self.struck = False
+        self.asleep_until: int | None = None
+        self.answer: Any = None
+        self.message: Message | None = None
         self.run_id = ""
         self.call_id = ""
         self.token = ""
@@ -67,9 +75,9 @@ class Slot:
         self.outcome: Outcome | None = None
         self.delivery: Delivery | None = None
 
-    def concerns(self, message: Message, token: str, delivery: Delivery) -> None:
-        """It is about this message, claims with this token and will ack this delivery."""
-        self.run_id, self.call_id, self.token, self.delivery = message.run_id, message.call_id, token, delivery
+    def concerns(self, message: Message, token: str) -> None:
+        """It is about this message, and claims with this token."""
+        self.message, self.run_id, self.call_id, self.token = message, message.run_id, message.call_id, token
 
     @property
     def is_running(self) -> bool:
@@ -80,7 +88,7 @@ class Slot:
         new = Slot.__new__(Slot)
         for name in Slot.__slots__:
             setattr(new, name, getattr(self, name))
-        new.counts = dict(self.counts)
+        new.counts = self.counts.copy()
         return new
 
 

@@ -1,43 +1,44 @@
 """One execution of a program, as a transition system: what may happen next, and making it happen.
 
 An action is ``(since, kind, process index, detail)``: *perform* the effect that a slot waits for, *deliver* the head of
-a queue to a free worker, *sweep* due timers, *start* a run. ``point(action)`` is where in the program that is, and a
-fault's mode may be given to ``apply``. Whoever drives the world chooses both; the least action (the one that has
-waited longest) without a fault is the default. A world can be copied at any time.
+a queue to a free worker, *sweep* due timers, *mark* a queue for recovery, *start* a run. ``point(action)`` is where in
+the program that is, and a fault's mode may be given to ``apply``. Whoever drives the world chooses both; the least
+action (the one that has waited longest) without a fault is the default. A world can be copied at any time.
+
+What each fault does is in ``strikes``; what the laws see is in ``pwsim.history``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from pwf_runtime.codec import decode_message
 from pwf_runtime.core import effects as e
 from pwf_runtime.core import keys as k
 from pwf_runtime.core.inputs import Input, Published, TaskDone
-from pwf_runtime.core.model import Message
+from pwf_runtime.core.model import Marker, Message
 from pwf_runtime.core.states import Running
-from pwf_runtime.core.txn import Txn, TxnReply
+from pwf_runtime.core.txn import Txn
 from pwf_runtime.core.wire import decode_timer
-from pwf_runtime.driver import Driver
 
 from .. import faults as f
-from ..history import History
-from ..laws.base import Law, Violated
-from ..program import LEASE_MS, Program, Start
+from ..history import CallKey, History
+from ..laws.base import Violated, Watch
+from ..program import Program, Start
+from . import strikes
 from .broker import Broker, SimTransport
 from .clock import VirtualClock
 from .process import Process, Slot
 from .store import SimStore
 
-PERFORM, DELIVER, SWEEP, START = 0, 1, 2, 3
+PERFORM, DELIVER, SWEEP, MARK, START = range(5)
 Action: TypeAlias = tuple[int, int, int, Any]
 
-FREEZE_MS = 2 * LEASE_MS
-"""How long a stalled worker is frozen."""
 SWEEP_LIMIT = 100
 MAX_STEPS = 20_000
 """More steps than this in one schedule is a run that does not end. A world of six calls needs some 60."""
+RECOVERIES = 12
+"""How many rounds of recovery a world gets before what is still open counts as stuck."""
 
 
 class TraceStep(NamedTuple):
@@ -60,20 +61,25 @@ class TraceStep(NamedTuple):
 class World:
     """A program being executed, watched by laws."""
 
-    def __init__(self, program: Program, laws: Sequence[Law]) -> None:
+    def __init__(self, program: Program, watch: Watch) -> None:
         self.program = program
-        self.laws = laws
+        self.watch = watch
         self.clock = VirtualClock()
         self.history = History()
         self.step = 0
         self.to_start: list[Start] = list(program.starts)
+        self.to_mark: list[str] = []
+        self.deliveries: dict[CallKey, int] = {}
+        self.ever_created: set[CallKey] = set()
+        self.past: tuple[Any, SimStore, History] | None = None  # the store's earlier states, newest first
         self._trace: tuple[Any, TraceStep] | None = None  # the latest step and all before it
-        self._names: dict[str, int] = {}  # how often a sweep or a start was begun
+        self._names: dict[str, int] = {}  # how often a sweep, a start or a marker was begun
         self._owners = 0
+        self._recoveries = 0
         self._ran: Input | None = None
         self._attach(SimStore(self.clock), Broker(program.queues))
         self.processes = [
-            Process(f"{queue}/{i + 1}", (queue,), 1, self.broker.open_channel())
+            Process(f"{queue}/{i + 1}", (queue,), program.prefetch, self.broker.open_channel())
             for queue in program.queues
             for i in range(program.workers)
         ]
@@ -83,16 +89,18 @@ class World:
     def _attach(self, store: SimStore, broker: Broker) -> None:
         self.store, self.broker = store, broker
         self.transport = SimTransport(broker)
-        self.driver = Driver(store, self.transport, self._start_task)
+        self.driver = self.program.driver(store, self.transport, self._start_task)
 
     def copy(self) -> World:
         """A world that goes on from here by itself."""
         new = World.__new__(World)
-        new.program, new.laws = self.program, self.laws
+        new.program, new.watch = self.program, self.watch
         new.clock = VirtualClock(self.clock.time_ms)
         new.history = self.history.copy()
-        new.step, new.to_start = self.step, list(self.to_start)
-        new._trace, new._names, new._owners, new._ran = self._trace, dict(self._names), self._owners, None
+        new.step, new.to_start, new.to_mark = self.step, self.to_start[:], self.to_mark[:]
+        new.deliveries, new.ever_created, new.past = self.deliveries.copy(), self.ever_created.copy(), self.past
+        new._trace, new._names = self._trace, self._names.copy()
+        new._owners, new._recoveries, new._ran = self._owners, self._recoveries, None
         new._attach(self.store.copy(new.clock), self.broker.copy())
         new.processes = [process.copy() for process in self.processes]
         new.client = new.processes[-1]
@@ -121,14 +129,20 @@ class World:
         for index, process in enumerate(self.processes):
             if process.frozen_until is not None:
                 continue
-            for owner, slot in process.slots.items():
-                actions.append((slot.since, PERFORM, index, owner))
-            if len(process.slots) < process.capacity and process.queues:
+            slots = process.slots
+            if slots:
+                for owner, slot in slots.items():
+                    if slot.asleep_until is None:
+                        actions.append((slot.since, PERFORM, index, owner))
+            if len(slots) < process.capacity and process.queues:
                 for queue, since in heads:
                     if queue in process.queues:
                         actions.append((since, DELIVER, index, queue))
                 if due:
                     actions.append((self.step, SWEEP, index, None))
+                for queue in self.to_mark:
+                    if queue in process.queues:
+                        actions.append((self.step, MARK, index, queue))
         if self.to_start:
             actions.append((0, START, len(self.processes) - 1, None))
         return actions
@@ -144,13 +158,13 @@ class World:
         _, kind, index, detail = action
         if kind == PERFORM:
             slot = self.processes[index].slots[detail]
-            if slot.struck:
+            if slot.struck or slot.answer is not None:
                 return None
-            _, name = _part(slot)
+            _, name = effect_of(slot)
             point = f.Point(slot.path, slot.nth, name, slot.counts.get(name, 0) + 1)
-            return point, f.CLIENT_MODES if index == len(self.processes) - 1 else f.modes_at(name)
+            return point, f.modes_at(name, client=index == len(self.processes) - 1)
         if kind == DELIVER:
-            path, nth = self._addressee(detail)[1:]
+            _, path, nth = self._addressee(detail)
             return f.Point(path, nth, "receive"), f.modes_at("receive")
         return None
 
@@ -158,14 +172,44 @@ class World:
         """Let time pass until something can happen. Whether anything ever can."""
         now = self.clock.time_ms
         times = [due for due in self.store.indexes.get(e.TIMERS, {}).values() if due > now]
-        times += [process.frozen_until for process in self.processes if process.frozen_until is not None]
-        if not times:
-            return False
-        self.clock.time_ms = now = min(times)
         for process in self.processes:
-            if process.frozen_until is not None and process.frozen_until <= now:
+            if process.frozen_until is not None:
+                times.append(process.frozen_until)
+            else:
+                times += [slot.asleep_until for slot in process.slots.values() if slot.asleep_until is not None]
+        if not times:
+            return self._recover()
+        self._pass(min(times))
+        return True
+
+    def _pass(self, until_ms: int) -> None:
+        """Time passes. Live workers renew the leases of what they run, a few times per lease."""
+        renewing = [s for p in self.processes if p.frozen_until is None for s in p.slots.values() if s.is_running]
+        step_ms = self.program.steps.lease_ms // 3
+        while renewing and self.clock.time_ms + step_ms < until_ms:
+            self.clock.time_ms += step_ms
+            for slot in renewing:
+                if slot.message is not None:
+                    self.driver.perform([(slot.owner, self.program.steps.renew(slot.message, slot.token))])
+        self.clock.time_ms = until_ms
+        for process in self.processes:
+            if process.frozen_until is not None and process.frozen_until <= until_ms:
                 process.frozen_until = None
                 process.channel = self.broker.open_channel()
+            for slot in process.slots.values():
+                if slot.asleep_until is not None and slot.asleep_until <= until_ms:
+                    slot.asleep_until = None
+
+    def _recover(self) -> bool:
+        """Nothing goes on by itself: is it time for the recovery scan?"""
+        if not self.program.recovers or self._recoveries >= RECOVERIES:
+            return False
+        ended = all(status != k.RUNNING or self.is_stopped(run) for run, status in self.history.status.items())
+        if ended and not self.store.indexes.get(e.OPEN):
+            return False
+        self._recoveries += 1
+        self.clock.time_ms += self.program.mark.interval_ms
+        self.to_mark = list(self.program.queues)
         return True
 
     # ── making it happen ──────────────────────────────────────────────────────────────────────
@@ -182,75 +226,93 @@ class World:
             self._perform(process, process.slots[detail], mode)
         elif kind == DELIVER:
             self._deliver(process, detail, mode)
-        elif kind == SWEEP:
-            sweep = self.program.sweep
-            self._open(process, sweep, sweep.begin(self.clock.time_ms, SWEEP_LIMIT), "sweep", self._count("sweep"))
         else:
-            start, machine = self.to_start.pop(0), self.program.start
-            begun = machine.begin(start.run_id, start.task, start.data, self.clock.time_ms)
+            self._begin(process, kind, detail)
+
+    def _begin(self, process: Process, kind: int, detail: Any) -> None:
+        """Something that no message asks for."""
+        program, now = self.program, self.clock.time_ms
+        if kind == SWEEP:
+            self.open(process, program.sweep, program.sweep.begin(now, SWEEP_LIMIT), "sweep", self._count("sweep"))
+        elif kind == MARK:
+            self.to_mark.remove(detail)
+            path = f"mark of {detail}"
+            self.open(process, program.mark, program.mark.begin(detail), path, self._count(path))
+        else:
+            start = self.to_start.pop(0)
+            begun = program.start.begin(start.run_id, start.task, start.data, now)
             path = f"start of {start.run_id}"
-            self._open(process, machine, begun, path, self._count(path)).run_id = start.run_id
+            self.open(process, program.start, begun, path, self._count(path)).run_id = start.run_id
 
     def _count(self, name: str) -> int:
         self._names[name] = nth = self._names.get(name, 0) + 1
         return nth
 
-    def _addressee(self, queue: str) -> tuple[Message, str, int]:
+    def _addressee(self, queue: str) -> tuple[Message | Marker, str, int]:
         """The message at a queue's head, its call's path, and the how-manieth delivery of it this would be."""
         message = decode_message(self.broker.queues[queue][0].body)
-        assert isinstance(message, Message)
-        call = self.history.calls.get((message.run_id, message.call_id))
-        return (message, call.path, call.deliveries + 1) if call is not None else (message, message.task, 1)
+        if isinstance(message, Marker):
+            path = f"scan of {queue}"
+            return message, path, self._names.get(path, 0) + 1
+        key = (message.run_id, message.call_id)
+        call = self.history.calls.get(key)
+        return message, message.task if call is None else call.path, self.deliveries.get(key, 0) + 1
 
     def _deliver(self, process: Process, queue: str, mode: str | None) -> None:
         message, path, nth = self._addressee(queue)
-        call = self.history.calls.get((message.run_id, message.call_id))
-        if call is not None:
-            call.deliveries = nth
+        if isinstance(message, Message):
+            self.deliveries[message.run_id, message.call_id] = nth
+        else:
+            self._count(path)
+        if mode in strikes.LOSES:
+            strikes.lose(self.broker, queue, mode)
+            return self.record(process.name, path, nth, "receive", 1, mode, None)
         delivery = self.broker.deliver(queue, process.channel, keep_copy=mode == f.DUPLICATE)
-        self._record(process.name, path, nth, "receive", 1, mode, delivery.redelivered)
-        token = f"{process.name}.{self._owners}"
-        slot = self._open(process, self.program.delivery, self.program.delivery.begin(message, token), path, nth)
-        slot.concerns(message, token, delivery)
+        self.record(process.name, path, nth, "receive", 1, mode, delivery.redelivered)
+        machine: Any
+        if isinstance(message, Marker):
+            machine = self.program.scan
+            slot = self.open(process, machine, machine.begin(message), path, nth)
+        else:
+            machine = self.program.old_delivery if mode == f.OLD_CODE else self.program.delivery
+            token = f"{process.name}.{self._owners}"
+            slot = self.open(process, machine, machine.begin(message, token), path, nth)
+            slot.concerns(message, token)
+        slot.delivery = delivery
         self.driver.holds(slot.owner, delivery)
+        return None
 
-    def _open(self, process: Process, machine: Any, begun: tuple[Any, Any], path: str, nth: int) -> Slot:
+    def open(self, process: Process, machine: Any, begun: tuple[Any, Any], path: str, nth: int) -> Slot:
         self._owners += 1
         slot = process.slots[self._owners] = Slot(self._owners, machine, *begun, path, nth, self.step)
         return slot
 
     def _perform(self, process: Process, slot: Slot, mode: str | None) -> None:
-        effect, name = _part(slot)
+        if slot.answer is not None:  # it was asleep, and this is what came of it
+            answer, slot.answer = slot.answer, None
+            return self._answer(process, slot, answer)
+        effect, name = effect_of(slot)
         if slot.struck:
             slot.struck = False
         else:
             slot.counts[name] = slot.counts.get(name, 0) + 1
-        where = (process.name, slot.path, slot.nth, name, slot.counts[name], mode)
-        if mode == f.BEFORE:
-            self._record(*where, None)
-            return self._crash(process)
-        if mode == f.STALL:
-            self._record(*where, None)
-            return self._freeze(process, slot)
-        if mode == f.REQUEUE:
-            self.broker.close_channel(process.channel, self.step)
-            process.channel = self.broker.open_channel()
-        self._watch_before(process, slot, effect)
-        answer = self._ask_driver(slot.owner, effect)
-        self._record(*where, answer)
+        occurrence = slot.counts[name]
+        if mode is not None and not strikes.before(self, process, slot, mode):
+            return self.record(process.name, slot.path, slot.nth, name, occurrence, mode, None)
+        if mode == f.REORDERED:
+            effect, _ = effect_of(slot)
+        self.watch.before(self, process, slot, effect)
+        answer = Published(effect.messages) if mode == f.UNROUTED else self._ask_driver(slot.owner, effect)  # type: ignore[union-attr]
+        self.record(process.name, slot.path, slot.nth, name, occurrence, mode, answer)
         if type(effect) is Txn:
-            self._watch_txn(slot, effect, answer)
-        if mode == f.AFTER:
-            self._crash(process)
-        elif mode == f.REPLY_LOST:
-            slot.since = self.step
-        else:
+            self._observe(slot, effect, answer)
+        if mode is None or strikes.after(self, process, slot, mode, answer):
             self._answer(process, slot, answer)
         return None
 
     def _ask_driver(self, owner: int, effect: e.Effect) -> Input:
         """Perform one effect through the production driver."""
-        answers = self.driver.perform([(owner, effect)])
+        answers = self.driver.perform(((owner, effect),))
         heard = self.transport.heard
         if heard:
             answers = [answer for event in heard for answer in self.driver.heard(event)]
@@ -273,7 +335,7 @@ class World:
             if slot.part < len(slot.effect.messages):
                 return
             answer = Published(slot.unroutable)
-            slot.part, slot.unroutable = 0, ()
+            slot.part, slot.unroutable, slot.reordered = 0, (), False
         elif type(answer) is TaskDone:
             slot.outcome = answer.outcome
         slot.state, slot.effect = slot.machine.step(slot.state, answer, self.clock.time_ms)
@@ -282,56 +344,25 @@ class World:
         if slot.effect is None:
             del process.slots[slot.owner]
 
-    # ── faults ────────────────────────────────────────────────────────────────────────────────
-
-    def _crash(self, process: Process) -> None:
-        """All it holds in memory is gone; a new one takes its place, and a client begins its runs again."""
-        if process is self.client:
-            begun = {slot.run_id for slot in process.slots.values()}
-            self.to_start += [start for start in self.program.starts if start.run_id in begun]
-        process.slots = {}
-        self.broker.close_channel(process.channel, self.step)
-        process.channel = self.broker.open_channel()
-
-    def _freeze(self, process: Process, slot: Slot) -> None:
-        slot.struck = True
-        process.frozen_until = self.clock.time_ms + FREEZE_MS
-        self.broker.close_channel(process.channel, self.step)
-
     # ── watching ──────────────────────────────────────────────────────────────────────────────
 
-    def _record(
-        self, process: str, path: str, nth: int, effect: str, occurrence: int, mode: str | None, answer: Any
-    ) -> None:
-        step = TraceStep(self.clock.time_ms, process, path, nth, effect, occurrence, mode or "", answer)
-        self._trace = (self._trace, step)
+    def record(self, process: str, path: str, nth: int, effect: str, nr: int, mode: str | None, answer: Any) -> None:
+        self._trace = (self._trace, TraceStep(self.clock.time_ms, process, path, nth, effect, nr, mode or "", answer))
 
-    def _watch_before(self, process: Process, slot: Slot, effect: e.Effect) -> None:
-        if isinstance(effect, e.RunTask):
-            for law in self.laws:
-                law.runs(self, process, slot, effect)
-        elif isinstance(effect, e.Publish):
-            message = effect.messages[0]
-            if isinstance(message, Message):
-                for law in self.laws:
-                    law.publishes(self, slot, message)
-        elif isinstance(effect, e.Ack):
-            for law in self.laws:
-                law.acks(self, slot)
-
-    def _watch_txn(self, slot: Slot, txn: Txn, reply: Input) -> None:
-        assert isinstance(reply, TxnReply)
+    def _observe(self, slot: Slot, txn: Txn, reply: Any) -> None:
         change = self.history.observe(txn, reply, slot.call_id, slot.outcome)
-        if change is not None:
-            if change.granted is not None:
-                slot.claimed_ms = self.clock.time_ms
-            for law in self.laws:
-                law.changed(self, slot, change)
+        if change is None:
+            return
+        if change.granted is not None:
+            slot.claimed_ms = self.clock.time_ms
+        self.ever_created.update([call.key for call in change.created])
+        if self.program.remembers_past:
+            self.past = (self.past, self.store.copy(self.clock), self.history.copy())
+        self.watch.changed(self, slot, change)
 
     def finish(self) -> None:
         """Nothing can happen any more: what do the laws say of that?"""
-        for law in self.laws:
-            law.ends(self)
+        self.watch.ends(self)
 
     # ── what the laws ask ─────────────────────────────────────────────────────────────────────
 
@@ -355,6 +386,15 @@ class World:
         open_calls = [call for call in self.history.calls.values() if call.key[0] == run_id and not call.settled]
         return bool(open_calls) and all(call.dead for call in open_calls)
 
+    def struck(self, *modes: str) -> bool:
+        """Whether a fault of one of these modes has struck."""
+        rest = self._trace
+        while rest is not None:
+            rest, step = rest
+            if step.fault in modes:
+                return True
+        return False
+
     def has_choice(self) -> bool:
         """Whether what a run without faults did was one of several right things to do."""
         if any(join.record.at_least < len(join.record.needs) for join in self.history.joins.values()):
@@ -370,14 +410,15 @@ _NAMES: dict[type, str] = {e.RunTask: "run", e.Ack: "ack"}
 _VERBS: dict[type, str] = {e.IndexAdd: "add to", e.IndexRead: "read", e.IndexRemove: "remove from"}
 
 
-def _part(slot: Slot) -> tuple[e.Effect, str]:
+def effect_of(slot: Slot) -> tuple[e.Effect, str]:
     """The effect to perform now and its name in addresses: of a publish of several messages, the next one."""
     effect = slot.effect
-    assert effect is not None
-    if isinstance(effect, Txn):
+    if type(effect) is Txn:
         return effect, effect.label
-    if isinstance(effect, e.Publish):
-        message = effect.messages[slot.part]
-        task = message.task.partition(".")[2] if isinstance(message, Message) else "marker"
-        return e.Publish((message,)), f"publish {task}"
+    if type(effect) is e.Publish:
+        messages = effect.messages
+        message = messages[-1 - slot.part if slot.reordered else slot.part]
+        task = message.task.partition(".")[2] if type(message) is Message else "marker"
+        return (effect if len(messages) == 1 else e.Publish((message,))), f"publish {task}"
+    assert effect is not None
     return effect, _NAMES.get(type(effect)) or f"{_VERBS[type(effect)]} {effect.index}"  # type: ignore[union-attr]

@@ -1,0 +1,126 @@
+"""What each fault does to a world. ``faults`` names the modes; here they strike.
+
+``before`` and ``after`` are called around an effect that a fault strikes, and say whether it goes on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from pwf_runtime.core.inputs import TaskDone
+from pwf_runtime.core.model import Outcome
+from pwf_runtime.core.txn import Held, Release, Txn
+
+from .. import faults as f
+from .broker import Broker
+from .process import Process, Slot
+
+if TYPE_CHECKING:
+    from .world import World
+
+LOSES = (f.LOST, f.QUEUE_LOST)
+BLOCKED_MS = 60_000
+
+
+def lose(broker: Broker, queue: str, mode: str | None) -> None:
+    """The broker loses the head of a queue, or all of it."""
+    queued = broker.queues[queue]
+    del queued[: 1 if mode == f.LOST else len(queued)]
+
+
+def before(world: World, process: Process, slot: Slot, mode: str) -> bool:
+    """Strike before the effect is performed. Whether it is performed now."""
+    if mode == f.BEFORE:
+        crash(world, process)
+        return False
+    if mode == f.SHUTDOWN:
+        _shut_down(world, process, slot)
+        return False
+    if mode == f.STALL:
+        slot.struck = True
+        process.frozen_until = world.clock.time_ms + 2 * world.program.steps.lease_ms
+        world.broker.close_channel(process.channel, world.step)
+        return False
+    if mode == f.BLOCKED:
+        slot.struck = True
+        slot.asleep_until = world.clock.time_ms + BLOCKED_MS
+        return False
+    if mode == f.REQUEUE:
+        world.broker.close_channel(process.channel, world.step)
+        process.channel = world.broker.open_channel()
+    elif mode == f.REORDERED:
+        slot.reordered = slot.part == 0
+    elif mode == f.LEASE_LOST:
+        run = world.store.runs.get(slot.run_id)
+        if run is not None:
+            run.leases.pop(slot.call_id, None)
+        slot.claimed_ms -= world.program.steps.lease_ms  # as the laws see it: it has outlived its lease
+    elif mode in f.ROLLBACK:
+        _fall_back(world, int(mode.partition("-")[2]))
+    return True
+
+
+def after(world: World, process: Process, slot: Slot, mode: str, answer: Any) -> bool:
+    """Strike after the effect was performed. Whether its answer is heard now."""
+    if mode == f.AFTER:
+        crash(world, process)
+        return False
+    if mode == f.REPLY_LOST:
+        slot.since = world.step
+        return False
+    if mode == f.SLOW:
+        slot.answer = answer
+        slot.asleep_until = world.clock.time_ms + 5 * world.program.steps.lease_ms // 2
+        return False
+    if mode == f.LEASE_LATE:
+        leases = world.store.runs[slot.run_id].leases
+        if slot.call_id in leases:
+            token, end = leases[slot.call_id]
+            leases[slot.call_id] = (token, end + 2 * world.program.steps.lease_ms)
+    elif mode == f.DIFFERS and isinstance(answer, TaskDone):
+        slot.answer = TaskDone(_differently(answer.outcome))
+        slot.since = world.step
+        return False
+    return True
+
+
+def crash(world: World, process: Process) -> None:
+    """All it holds in memory is gone; a new one takes its place, and a client begins its runs again."""
+    if process is world.client:
+        begun = {slot.run_id for slot in process.slots.values()}
+        world.to_start += [start for start in world.program.starts if start.run_id in begun]
+    process.slots = {}
+    world.broker.close_channel(process.channel, world.step)
+    process.channel = world.broker.open_channel()
+
+
+def _shut_down(world: World, process: Process, slot: Slot) -> None:
+    """A worker that is told to stop gives back the lease of what it cannot finish."""
+    release = Txn("release", slot.run_id, (Held(slot.call_id, slot.token),), (Release(slot.call_id),))
+    world.driver.perform([(slot.owner, release)])
+    crash(world, process)
+
+
+def _fall_back(world: World, writes: int) -> None:
+    """The store is as it was ``writes`` writes ago; so is what survives of history."""
+    past = world.past
+    for _ in range(writes):
+        if past is None or past[0] is None:
+            break
+        past = past[0]
+    if past is None:
+        return
+    world.past = past
+    store, history = past[1].copy(world.clock), past[2].copy()
+    world.store.runs, world.store.indexes, world.store._expiring = store.runs, store.indexes, store._expiring
+    world.history = history
+
+
+def _differently(outcome: Outcome) -> Outcome:
+    """Another answer: less by the last thing that it asked for."""
+    for kind in ("joins", "calls", "events", "forks"):
+        if items := getattr(outcome, kind):
+            return replace(outcome, **{kind: items[:-1]})
+    return replace(outcome, result=b"\xa9different" if outcome.result is not None else None)
