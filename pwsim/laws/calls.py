@@ -125,6 +125,10 @@ class Fenced(Law):
         return found
 
 
+_ENDS_LEASES = (f.LEASE_LOST, *f.ROLLBACK)
+"""Faults that take a lease from a worker which could not know it."""
+
+
 class Ordered(Law):
     """Nothing is shown before it is durable: no publish before its commit, no ack before its settle."""
 
