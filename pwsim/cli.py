@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from pwf_runtime.errors import UsageError
 
-from .commands import planted, replay, run, show
+from .commands import diff, explain, planted, replay, run, show, shrink
 
-COMMANDS = (run, replay, show, planted)
+COMMANDS = (run, replay, shrink, show, diff, explain, planted)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

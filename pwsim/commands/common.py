@@ -38,8 +38,10 @@ def replay_line(path: Path) -> str:
 
 
 def prepare(scenario: Scenario) -> Program:
-    """The scenario's program. It knows what a run without faults commits, for the law that compares with that."""
+    """The scenario's program, prepared for its faults. It knows what a run without faults commits, for the law that
+    compares with that."""
     program = scenario.program()
+    program.expects(frozenset([fault.mode for fault in scenario.schedule().faults]))
     clean = play(program, Schedule())
     program.reference = clean.world.committed_graph() if clean.violation is None else None
     return program
@@ -69,3 +71,12 @@ def as_found(scenario: Scenario, found: Violation) -> Scenario:
         trace=found.result.fingerprint(),
         about=text.sentence(found),
     )
+
+
+REPLAYS = 10
+
+
+def repeats(scenario: Scenario) -> bool:
+    """Whether it is the same in ``REPLAYS`` replays, by programs that remember nothing of each other."""
+    played = [play(prepare(scenario), scenario.schedule()) for _ in range(REPLAYS)]
+    return all(result.fingerprint() == scenario.trace for result in played)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..campaign import Violation
-from ..report import json, text
+from ..report import json, paint, text
 from ..runner import Result
 from .common import Loaded, open_file, violation_of
 
@@ -41,9 +41,9 @@ def file(path: Path, *, strict: bool, as_json: bool) -> int:
 
 def _tell(loaded: Loaded, result: Result, found: Violation | None, same: bool) -> None:
     if found is not None:
-        print("\n".join(text.failure(found, loaded.replay)))
+        paint.show(text.failure(found, loaded.replay, width=paint.width()))
     else:
-        print("\n".join([f"{loaded.path}: no law is broken", "", *text.timeline(result)]))
+        paint.show([f"{loaded.path}: no law is broken", "", *text.timeline(result, width=paint.width())])
     for fault in result.unmatched():
         print(f"no longer matched: {fault}")
     if not same:

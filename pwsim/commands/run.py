@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ from pwf_runtime.errors import UsageError
 
 from .. import scenario as scenarios
 from ..campaign import STRATEGIES, Campaign, Report, Violation
-from ..report import json, text
+from ..report import json, paint, text
 from . import replay
-from .common import as_found, replay_line
+from .common import REPLAYS, as_found, repeats, replay_line
 
 EXIT = {"pass": 0, "violation": 1, "inconclusive": 3}
 FAILURES = Path(".pwsim/failures")
@@ -82,7 +83,7 @@ def _show(report: Report, scenario: scenarios.Scenario, as_json: bool) -> None:
         print(json.dumps(json.campaign(report, replays)))
         return
     for violation, line in zip(report.violations, replays, strict=True):
-        print("\n".join(text.failure(violation, line)), end="\n\n")
+        paint.show([*text.failure(violation, line, width=paint.width()), ""])
     print("\n".join(text.summary(report)))
 
 
@@ -92,4 +93,6 @@ def _save(violation: Violation, scenario: scenarios.Scenario) -> str:
     FAILURES.mkdir(parents=True, exist_ok=True)
     path = FAILURES / f"{violation.law}-{saved.trace[:8]}.toml"
     path.write_text(scenarios.dump(saved), encoding="utf-8")
+    if not repeats(saved):
+        print(f"pwsim: {path}: not the same in {REPLAYS} replays: a task is no function of its input", file=sys.stderr)
     return replay_line(path)
