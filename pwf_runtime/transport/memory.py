@@ -8,6 +8,7 @@ Nothing survives the process, so nothing here is durable; queues live as long as
 from __future__ import annotations
 
 import heapq
+import logging
 import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,7 @@ from queue import SimpleQueue
 from ..errors import UsageError
 from .base import Confirmed, Delivery, Lost, Publication, Sink, TransportEvent, Up
 
+_log = logging.getLogger(__name__)
 _channels = count(1)
 
 
@@ -94,7 +96,7 @@ class MemoryTransport:
             closed = self._closed
             if not closed:
                 self._say([self._store(each) for each in publications])
-        if closed:  # the thread is gone, so this one answers
+        if closed and publications:  # the thread is gone, so this one answers
             self._sink([Lost(each.ticket) for each in publications])
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -161,12 +163,17 @@ class MemoryTransport:
         self._outbox.put(events)
 
     def _hand_over(self) -> None:
-        assert self._sink is not None
         events: list[TransportEvent] = []
         while (more := self._outbox.get()) is not None:
             events += more
             if self._outbox.empty():  # what came together is handed over together
-                self._sink(events)
+                self._tell(events)
                 events = []
-        if events:
-            self._sink(events)
+        self._tell(events)
+
+    def _tell(self, events: list[TransportEvent]) -> None:
+        if events and self._sink is not None:
+            try:
+                self._sink(events)
+            except Exception:
+                _log.exception("the sink of a transport must not raise; %d events are lost", len(events))

@@ -34,7 +34,9 @@ from pika.adapters.select_connection import IOLoop
 
 from ..doctor import Finding
 from ..errors import TransportUnavailable, UsageError
-from .amqp_links import Consumer, Link, Publisher
+from .amqp_consumer import Consumer
+from .amqp_link import Link
+from .amqp_publisher import Publisher
 from .amqp_wire import in_words, quiet_pika
 from .base import Delivery, Down, Lost, Publication, Refused, Sink, TransportEvent, Up
 
@@ -103,7 +105,8 @@ class RabbitMQTransport:
                 self._publications.extend(publications)
                 self._wake()
                 return
-        self._sink([Lost(each.ticket) for each in publications])
+        if publications:
+            self._sink([Lost(each.ticket) for each in publications])
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._check_process()
@@ -235,7 +238,7 @@ class RabbitMQTransport:
             except Exception:
                 _log.exception("the sink of a transport must not raise; %d events are lost", len(events))
 
-    # What the links say (``amqp_links.Owner``).
+    # What the links say (``amqp_link.Owner``).
 
     def say(self, event: TransportEvent) -> None:
         """Tell the sink, together with whatever else this turn of the loop brings."""
