@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 from msgspec import Struct
 
-from .chores import Kept, decode_kept
+from .chores import Kept, decode_kept, encode_kept
 from .clock import Clock
 from .codec import encode_message
 from .config import Settings
@@ -224,9 +224,9 @@ class Admin:
             open_, (armed,) = reply.replies[-2:]
         else:
             ((status, state, found, armed),) = reply.replies
-            if state is not None or status is None:
-                raise no_such_call(run_id, call_id)
             open_ = number(found)
+            if state is not None or status is None or (status == k.RUNNING and open_):
+                raise no_such_call(run_id, call_id)
         self._store.index_remove(DEAD, [encode((run_id, call_id))])
         if open_ == 0:
             self._end(run_id, number(armed))
@@ -250,11 +250,19 @@ class Admin:
         return _shown(member, dict(self._store.index_read(UNREADABLE, FOREVER, MAX_LISTED)).get(member, 0))
 
     def redrive_unreadable(self, key: str) -> None:
-        """Send one back to its queue as it came, after the cause is mended. Raises UsageError for an unknown key."""
+        """Send one back to its queue as it came, after the cause is mended. Raises UsageError for an unknown key.
+
+        It is kept under another entry meanwhile: should a worker fail at it again before we are done here, then what it
+        notes is not what we remove.
+        """
         member, kept = self._kept(key)
+        now_ms = self._clock.now_ms()
+        sending = encode_kept(Kept(kept.queue, kept.body, f"being sent again since {now_ms}; before: {kept.reason}"))
+        self._store.index_add(UNREADABLE, [(sending, now_ms)])
+        self._store.index_remove(UNREADABLE, [member])
         if self._courier.publish([(kept.queue, kept.body)]) != [True]:
             raise UsageError(f"queue {kept.queue!r} does not exist: start a worker of that service first")
-        self._store.index_remove(UNREADABLE, [member])
+        self._store.index_remove(UNREADABLE, [sending])
 
     def drop_unreadable(self, key: str) -> None:
         """Forget one. Raises UsageError for an unknown key."""
