@@ -1,0 +1,107 @@
+"""The command line from end to end: what a user types, and what comes back."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .processes import END_S, Servers, eventually, workers
+
+APP = "tests.integration.flows:app"
+
+
+def answer(servers: Servers, *arguments: str) -> Any:
+    done = servers.pwf(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_from_publish_to_result(servers: Servers, tmp_path: Path) -> None:
+    with workers(servers, tmp_path, [[APP, "--processes", "2"]]) as (worker,):
+        done = servers.pwf("publish", "cli_flows.hello", '"you"', "--run-id", "r1", "--wait")
+        assert (done.returncode, done.stdout) == (0, 'r1 completed: {"hello":"you"}\n')
+        assert answer(servers, "publish", "cli_flows.hello", '"you"', "--run-id", "r1")["created"] is False
+        conflict = servers.pwf("publish", "cli_flows.hello", '"me"', "--run-id", "r1")
+        assert (conflict.returncode, "begun with other data" in conflict.stderr) == (2, True)
+        assert [(run["run_id"], run["status"]) for run in answer(servers, "runs")] == [("r1", "completed")]
+        assert answer(servers, "show", "r1")["result"] == {"hello": "you"}
+        unknown = servers.pwf("show", "nobody")
+        assert (unknown.returncode, "there is no run 'nobody'" in unknown.stderr) == (2, True)
+        assert worker.terminate() == 0
+    assert [line for line in worker.lines if "INFO" not in line] == ["ready"]
+
+
+def test_a_dead_call_is_shown_and_redriven(servers: Servers, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    with workers(servers, tmp_path, [[APP]]):
+        done = servers.pwf("publish", "cli_flows.picky", json.dumps(str(file)), "--run-id", "r2", "--wait")
+        assert (done.returncode, "r2 dead: cli_flows.picky" in done.stdout) == (1, True)
+        (call,) = eventually(lambda: answer(servers, "dead", "list")["calls"], END_S)
+        assert "is not there yet" in servers.pwf("dead", "show", "r2", call["call_id"]).stdout
+        assert f"pwf dead redrive r2 {call['call_id']}" in servers.pwf("explain", "r2").stdout
+        file.touch()
+        assert servers.pwf("dead", "redrive", "r2", call["call_id"]).returncode == 0
+        assert (
+            "there"
+            in servers.pwf("publish", "cli_flows.picky", json.dumps(str(file)), "--run-id", "r2", "--wait").stdout
+        )
+
+
+def test_a_run_is_cancelled(servers: Servers, tmp_path: Path) -> None:
+    with workers(servers, tmp_path, [[APP]]):
+        run = answer(servers, "publish", "cli_flows.later")["run_id"]
+        eventually(lambda: "waits 3" in servers.pwf("explain", run).stdout, END_S)
+        assert servers.pwf("cancel", run).returncode == 0
+        assert answer(servers, "show", run)["status"] == "cancelled"
+
+
+def test_sigterm_lets_tasks_end_within_the_grace(servers: Servers, tmp_path: Path) -> None:
+    with workers(servers, tmp_path, [[APP]]) as (worker,):
+        run = answer(servers, "publish", "cli_flows.slow", "1.5")["run_id"]
+        eventually(lambda: answer(servers, "show", run)["calls"][0]["state"] == "running", END_S)
+        assert worker.terminate() == 0
+        assert answer(servers, "show", run)["result"]["attempt"] == 1
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_what_runs_longer_than_the_grace_goes_to_another_worker_at_once(
+    servers: Servers, tmp_path: Path, processes: str
+) -> None:
+    with workers(servers, tmp_path, [[APP, "--lease", "60", "--grace", "0.2", "--processes", processes]]) as (worker,):
+        run = answer(servers, "publish", "cli_flows.slow", "30")["run_id"]
+        eventually(lambda: answer(servers, "show", run)["calls"][0]["state"] == "running", END_S)
+        begun = time.monotonic()
+        assert worker.terminate() == 0
+        assert time.monotonic() - begun < 5
+        worker.start()
+        worker.wait_until_ready()
+        eventually(lambda: answer(servers, "show", run)["status"] == "completed", 20)
+        assert answer(servers, "show", run)["result"]["attempt"] == 2
+
+
+def test_a_second_sigterm_is_a_crash(servers: Servers, tmp_path: Path) -> None:
+    with workers(servers, tmp_path, [[APP]]) as (worker,):
+        run = answer(servers, "publish", "cli_flows.slow", "30")["run_id"]
+        eventually(lambda: answer(servers, "show", run)["calls"][0]["state"] == "running", END_S)
+        worker.process.send_signal(signal.SIGTERM)
+        eventually(lambda: any("stopping" in line for line in worker.lines), END_S)
+        assert worker.terminate() == 1
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_queue_of_another_type_is_refused_with_words(servers: Servers, tmp_path: Path, processes: str) -> None:
+    with workers(servers, tmp_path, [[APP]]) as (worker,):
+        assert worker.terminate() == 0
+    refused = servers.pwf("worker", APP, "--queue-type", "classic", "--processes", processes)
+    assert (refused.returncode, "a queue exists with other settings" in refused.stderr) == (1, True)
+
+
+def test_doctor_looks_at_both_servers(servers: Servers) -> None:
+    findings = answer(servers, "doctor")
+    assert {each["level"] for each in findings} <= {"ok", "warn"}
+    assert {each["subject"].split()[0] for each in findings} == {"redis", "rabbitmq"}
