@@ -14,7 +14,8 @@ from typing import Any
 from . import codec
 from .core import keys as k
 from .core.model import Message
-from .core.txn import Get, Is, Put, Txn
+from .core.steps import remember
+from .core.txn import Get, Txn
 from .errors import PwfError
 from .store.base import Store
 
@@ -61,9 +62,7 @@ class Remembered:
         return self._results
 
     def _save(self, results: dict[str, bytes]) -> None:
-        call = self._message.call_id
-        mine = (Is(k.state(call), k.READY), Is(k.attempt(call), b"%d" % self._attempt))
-        txn = Txn("remember", self._message.run_id, mine, (Put(k.steps(call), codec.encode(results)),))
+        txn = remember(self._message, self._attempt, codec.encode(results))
         if not self._store.txns([txn])[0].held:
             raise PwfError(
                 f"attempt {self._attempt} of {self._message.task} is over: its lease ran out and another attempt "

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from pwf_runtime.codec import encode
+from pwf_runtime.codec import decode, encode
 from pwf_runtime.core.delivery import DeliveryMachine
 from pwf_runtime.core.effects import RunTask
 from pwf_runtime.core.inputs import TaskDone, TaskFailed
@@ -28,6 +28,7 @@ from pwf_runtime.workflow import Context, Workflow, run_task, run_task_async
 
 from . import faults as f
 from .history import DEFAULT_RUN
+from .probes import Inner, Recorder
 
 RECHECK = 50
 LEASE_MS = 10_000
@@ -52,6 +53,13 @@ class Protocol(Struct, frozen=True):
     start: type[StartMachine] = StartMachine
     driver: type[Driver] = Driver
     scan: type[ScanMachine] = ScanMachine
+
+
+class Ran(NamedTuple):
+    """What came of a task: its answer, and what it did on probed clients and in steps before it answered."""
+
+    answer: TaskDone | TaskFailed
+    inner: tuple[Inner, ...]
 
 
 class NotAFunction(Exception):
@@ -103,7 +111,7 @@ class Program:
         self.reference: frozenset[tuple[str, Any]] | None = None
         """What a run without faults commits; set once that is known, for L6."""
         self.remember = remember
-        self._answers: dict[RunTask, TaskDone | TaskFailed] = {}
+        self._answers: dict[Any, Ran] = {}
         self._asked = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -121,40 +129,46 @@ class Program:
 
     # ── running the user's tasks ──────────────────────────────────────────────────────────────
 
-    def run_task(self, effect: RunTask) -> TaskDone | TaskFailed:
-        """What the user's function answers; from memory, if it was asked exactly this before."""
+    def run_task(self, effect: RunTask, remembered: bytes | None = None) -> Ran:
+        """What the user's function does and answers; from memory, if it was asked exactly this before.
+
+        ``remembered``: what the call's steps returned in earlier attempts, as the store has it.
+        """
         if not self.remember:
-            return self._run(effect)
-        key = RunTask(effect.message, effect.attempt, "", effect.data, effect.events)
-        answer = self._answers.get(key)
-        if answer is None:
-            answer = self._answers[key] = self._run(effect)
-            return answer
+            return self._run(effect, remembered)
+        key = (effect.message, effect.attempt, effect.data, effect.events, remembered)
+        ran = self._answers.get(key)
+        if ran is None:
+            ran = self._answers[key] = self._run(effect, remembered)
+            return ran
         self._asked += 1
         if self._asked % RECHECK == 0:
-            self._recheck(effect, answer)
-        return answer
+            self._recheck(effect, remembered, ran)
+        return ran
 
-    def _recheck(self, effect: RunTask, answer: TaskDone | TaskFailed) -> None:
-        again = self._run(effect)
-        if isinstance(again, TaskDone) and isinstance(answer, TaskDone) and again != answer:
+    def _recheck(self, effect: RunTask, remembered: bytes | None, ran: Ran) -> None:
+        again = self._run(effect, remembered)
+        if isinstance(again.answer, TaskDone) and isinstance(ran.answer, TaskDone) and again.answer != ran.answer:
             raise NotAFunction(
                 f"task {effect.message.task!r} answered the same input differently when it was run again: "
                 "it depends on something else (a clock, chance, global state), so faults may change what it does"
             )
 
-    def _run(self, effect: RunTask) -> TaskDone | TaskFailed:
+    def _run(self, effect: RunTask, remembered: bytes | None) -> Ran:
         message = effect.message
         task = self.tasks[message.task]
-        ctx = Context(run_id=message.run_id, call_id=message.call_id, task=task.full_name, attempt=effect.attempt)
+        recorder = Recorder(decode(remembered, dict[str, bytes]) if remembered else {})
+        ctx = Context(message.run_id, message.call_id, task.full_name, effect.attempt, step=recorder.step)
         try:
-            if task.is_async:
-                outcome = self._event_loop().run_until_complete(run_task_async(task, effect.data, effect.events, ctx))
-            else:
-                outcome = run_task(task, effect.data, effect.events, ctx)
+            with recorder:
+                if task.is_async:
+                    work = run_task_async(task, effect.data, effect.events, ctx)
+                    outcome = self._event_loop().run_until_complete(work)
+                else:
+                    outcome = run_task(task, effect.data, effect.events, ctx)
         except Exception as error:
-            return TaskFailed(failure_of(error))
-        return TaskDone(outcome)
+            return Ran(TaskFailed(failure_of(error)), tuple(recorder.inner))
+        return Ran(TaskDone(outcome), tuple(recorder.inner))
 
     def _event_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:

@@ -41,9 +41,9 @@ class Result:
 def finish(world: World) -> Violated | None:
     """Go on in the default order, without faults, to the end; what law that breaks."""
     while True:
-        actions = world.enabled()
-        if actions:
-            violation = apply(world, min(actions))
+        action = world.default()
+        if action is not None:
+            violation = apply(world, action)
             if violation is not None:
                 return violation
         elif not world.advance():

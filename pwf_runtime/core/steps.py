@@ -280,6 +280,13 @@ class Steps:
         return Txn("confirm", run_id, (Is(k.STATUS, k.RUNNING),))
 
 
+def remember(message: Message, attempt: int, results: bytes) -> Txn:
+    """Keep what a call's steps have returned, for its later attempts. Only the current attempt may."""
+    call = message.call_id
+    mine = (Is(k.state(call), k.READY), Is(k.attempt(call), b"%d" % attempt))
+    return Txn("remember", message.run_id, mine, (Put(k.steps(call), results),))
+
+
 # ── what a commit creates ─────────────────────────────────────────────────────────────────────
 
 

@@ -13,6 +13,8 @@ from pwf_runtime.core.model import Message, Outcome
 from pwf_runtime.core.states import Committing, Failing, Gathering, Running
 from pwf_runtime.transport.base import Delivery
 
+from ..probes import Inner
+
 _RUNNING = (Gathering, Running, Committing, Failing)
 
 
@@ -21,7 +23,8 @@ class Slot:
 
     ``path`` and ``nth`` say which delivery of which call this is, for addresses. ``since``: the step at which it began
     to wait. ``part``: how much is done of a publish of several messages. ``struck``: a fault already struck at this
-    effect. ``asleep_until``: its effect takes until then; ``answer``: what will have come of it.
+    effect. ``asleep_until``: its effect takes until then; ``answer``: what will have come of it. ``inner``: what its
+    task still does before it answers.
     """
 
     __slots__ = (
@@ -33,6 +36,7 @@ class Slot:
         "counts",
         "delivery",
         "effect",
+        "inner",
         "machine",
         "message",
         "nth",
@@ -66,6 +70,7 @@ class Slot:
         self.struck = False
         self.asleep_until: int | None = None
         self.answer: Any = None
+        self.inner: tuple[Inner, ...] = ()
         self.message: Message | None = None
         self.run_id = ""
         self.call_id = ""

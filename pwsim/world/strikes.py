@@ -79,8 +79,8 @@ def after(world: World, process: Process, slot: Slot, mode: str, answer: Any) ->
         if slot.call_id in leases:
             token, end = leases[slot.call_id]
             leases[slot.call_id] = (token, end + 2 * world.program.steps.lease_ms)
-    elif mode == f.DIFFERS and isinstance(answer, TaskDone):
-        slot.answer = TaskDone(_differently(answer.outcome))
+    elif mode == f.DIFFERS and isinstance(answer.answer, TaskDone):
+        slot.answer = answer._replace(answer=TaskDone(_differently(answer.answer.outcome)))
         slot.since = world.step
         return False
     return True

@@ -15,16 +15,18 @@ from typing import Any, NamedTuple, TypeAlias
 from pwf_runtime.codec import decode_message
 from pwf_runtime.core import effects as e
 from pwf_runtime.core import keys as k
-from pwf_runtime.core.inputs import Input, Published, TaskDone
-from pwf_runtime.core.model import Marker, Message
+from pwf_runtime.core.inputs import Published, TaskDone, TaskFailed
+from pwf_runtime.core.model import Failure, Marker, Message
 from pwf_runtime.core.states import Running
-from pwf_runtime.core.txn import Txn
+from pwf_runtime.core.steps import remember
+from pwf_runtime.core.txn import Txn, TxnReply
 from pwf_runtime.core.wire import decode_timer
 
 from .. import faults as f
 from ..history import CallKey, History
 from ..laws.base import Violated, Watch
-from ..program import Program, Start
+from ..probes import Entry, Inner, ProbedCall, StepResult
+from ..program import Program, Ran, Start
 from . import strikes
 from .broker import Broker, SimTransport
 from .clock import VirtualClock
@@ -71,12 +73,13 @@ class World:
         self.to_mark: list[str] = []
         self.deliveries: dict[CallKey, int] = {}
         self.ever_created: set[CallKey] = set()
+        self.ledger: tuple[Entry, ...] = ()  # the probed calls that happened
         self.past: tuple[Any, SimStore, History] | None = None  # the store's earlier states, newest first
         self._trace: tuple[Any, TraceStep] | None = None  # the latest step and all before it
         self._names: dict[str, int] = {}  # how often a sweep, a start or a marker was begun
         self._owners = 0
         self._recoveries = 0
-        self._ran: Input | None = None
+        self._ran: Ran | None = None
         self._attach(SimStore(self.clock), Broker(program.queues))
         self.processes = [
             Process(f"{queue}/{i + 1}", (queue,), program.prefetch, self.broker.open_channel())
@@ -99,7 +102,7 @@ class World:
         new.history = self.history.copy()
         new.step, new.to_start, new.to_mark = self.step, self.to_start[:], self.to_mark[:]
         new.deliveries, new.ever_created, new.past = self.deliveries.copy(), self.ever_created.copy(), self.past
-        new._trace, new._names = self._trace, self._names.copy()
+        new._trace, new._names, new.ledger = self._trace, self._names.copy(), self.ledger
         new._owners, new._recoveries, new._ran = self._owners, self._recoveries, None
         new._attach(self.store.copy(new.clock), self.broker.copy())
         new.processes = [process.copy() for process in self.processes]
@@ -147,6 +150,28 @@ class World:
             actions.append((0, START, len(self.processes) - 1, None))
         return actions
 
+    def default(self) -> Action | None:
+        """The least of ``enabled()``, found without listing them; ``None``: there is none."""
+        best: Action | None = None
+        heads = None
+        for index, process in enumerate(self.processes):
+            if process.frozen_until is not None:
+                continue
+            for owner, slot in process.slots.items():
+                if slot.asleep_until is None and (best is None or slot.since <= best[0]):
+                    found: Action = (slot.since, PERFORM, index, owner)
+                    best = found if best is None else min(best, found)
+            if process.queues and len(process.slots) < process.capacity:
+                if heads is None:
+                    heads = [(queue, queued[0].since) for queue, queued in self.broker.queues.items() if queued]
+                for queue, since in heads:
+                    if queue in process.queues and (best is None or since <= best[0]):
+                        found = (since, DELIVER, index, queue)
+                        best = found if best is None else min(best, found)
+        if best is not None and not self.to_start:
+            return best  # what is begun by itself waits for the current step, so anything else comes first
+        return min(self.enabled(), default=None)
+
     def _is_timer_due(self) -> bool:
         timers = self.store.indexes.get(e.TIMERS)
         if not timers or min(timers.values()) > self.clock.time_ms:
@@ -158,7 +183,7 @@ class World:
         _, kind, index, detail = action
         if kind == PERFORM:
             slot = self.processes[index].slots[detail]
-            if slot.struck or slot.answer is not None:
+            if slot.struck or (slot.answer is not None and not slot.inner):
                 return None
             _, name = effect_of(slot)
             point = f.Point(slot.path, slot.nth, name, slot.counts.get(name, 0) + 1)
@@ -288,7 +313,7 @@ class World:
         return slot
 
     def _perform(self, process: Process, slot: Slot, mode: str | None) -> None:
-        if slot.answer is not None:  # it was asleep, and this is what came of it
+        if slot.answer is not None and not slot.inner:  # it took its time, and this is what came of it
             answer, slot.answer = slot.answer, None
             return self._answer(process, slot, answer)
         effect, name = effect_of(slot)
@@ -297,37 +322,57 @@ class World:
         else:
             slot.counts[name] = slot.counts.get(name, 0) + 1
         occurrence = slot.counts[name]
-        if mode is not None and not strikes.before(self, process, slot, mode):
-            return self.record(process.name, slot.path, slot.nth, name, occurrence, mode, None)
-        if mode == f.REORDERED:
-            effect, _ = effect_of(slot)
-        self.watch.before(self, process, slot, effect)
-        answer = Published(effect.messages) if mode == f.UNROUTED else self._ask_driver(slot.owner, effect)  # type: ignore[union-attr]
-        self.record(process.name, slot.path, slot.nth, name, occurrence, mode, answer)
+        if mode is not None:
+            if not strikes.before(self, process, slot, mode):
+                return self.record(process.name, slot.path, slot.nth, name, occurrence, mode, None)
+            effect, _ = effect_of(slot)  # it may be another now
+        came = self._bring_about(process, slot, effect, mode)
+        shown = came.answer if type(came) is Ran else came
+        self.record(process.name, slot.path, slot.nth, name, occurrence, mode, shown)
         if type(effect) is Txn:
-            self._observe(slot, effect, answer)
-        if mode is None or strikes.after(self, process, slot, mode, answer):
-            self._answer(process, slot, answer)
+            self._observe(slot, effect, came)
+        if mode is None or strikes.after(self, process, slot, mode, came):
+            self._answer(process, slot, came)
         return None
 
-    def _ask_driver(self, owner: int, effect: e.Effect) -> Input:
+    def _bring_about(self, process: Process, slot: Slot, effect: e.Effect | ProbedCall, mode: str | None) -> Any:
+        """Make an effect happen, and return what the worker would hear of it."""
+        if type(effect) is ProbedCall:
+            self.ledger = (*self.ledger, Entry(*effect, slot.path, slot.attempt))
+            return None
+        if mode == f.UNROUTED:
+            return Published(effect.messages)  # type: ignore[union-attr]
+        if type(effect) is not Txn:
+            self.watch.before(self, process, slot, effect)  # type: ignore[arg-type]
+        return self._ask_driver(slot.owner, effect)  # type: ignore[arg-type]
+
+    def _ask_driver(self, owner: int, effect: e.Effect) -> Any:
         """Perform one effect through the production driver."""
         answers = self.driver.perform(((owner, effect),))
         heard = self.transport.heard
         if heard:
             answers = [answer for event in heard for answer in self.driver.heard(event)]
             heard.clear()
-        if answers:
-            return answers[0][1]
-        assert self._ran is not None, "every effect but a task is answered at once in a simulated world"
-        return self._ran
+        return answers[0][1] if answers else self._ran  # only a task is not answered at once
 
     def _start_task(self, _owner: int, effect: e.RunTask) -> None:
-        self._ran = self.program.run_task(effect)
+        run = self.store.runs.get(effect.message.run_id)
+        remembered = run.fields.get(k.steps(effect.message.call_id)) if run is not None else None
+        self._ran = self.program.run_task(effect, remembered)
 
-    def _answer(self, process: Process, slot: Slot, answer: Input) -> None:
+    def _answer(self, process: Process, slot: Slot, answer: Any) -> None:
         """Give the machine its answer and take its next effect."""
         slot.since = self.step
+        if type(answer) is Ran:
+            if answer.inner:
+                slot.inner, slot.answer = answer.inner, answer.answer
+                return
+            answer = answer.answer
+        elif slot.inner:
+            slot.inner = slot.inner[1:]
+            if type(answer) is TxnReply and not answer.held:
+                slot.inner, slot.answer = (), TaskFailed(_OVER)
+            return
         if type(answer) is Published:
             assert isinstance(slot.effect, e.Publish)
             slot.unroutable += answer.unroutable
@@ -410,8 +455,15 @@ _NAMES: dict[type, str] = {e.RunTask: "run", e.Ack: "ack"}
 _VERBS: dict[type, str] = {e.IndexAdd: "add to", e.IndexRead: "read", e.IndexRemove: "remove from"}
 
 
-def effect_of(slot: Slot) -> tuple[e.Effect, str]:
-    """The effect to perform now and its name in addresses: of a publish of several messages, the next one."""
+_OVER = Failure("PwfError", "the attempt is over: its lease ran out and another attempt began")
+"""How a task fails whose step can no longer be remembered."""
+
+
+def effect_of(slot: Slot) -> tuple[e.Effect | ProbedCall, str]:
+    """The effect to perform now and its name in addresses: of a publish of several messages, the next one; of a task
+    that runs, what it does next."""
+    if slot.inner:
+        return _inner_effect(slot, slot.inner[0])
     effect = slot.effect
     if type(effect) is Txn:
         return effect, effect.label
@@ -422,3 +474,11 @@ def effect_of(slot: Slot) -> tuple[e.Effect, str]:
         return (effect if len(messages) == 1 else e.Publish((message,))), f"publish {task}"
     assert effect is not None
     return effect, _NAMES.get(type(effect)) or f"{_VERBS[type(effect)]} {effect.index}"  # type: ignore[union-attr]
+
+
+def _inner_effect(slot: Slot, inner: Inner) -> tuple[e.Effect | ProbedCall, str]:
+    if type(inner) is ProbedCall:
+        return inner, f"call {inner.name}"
+    assert type(inner) is StepResult
+    assert slot.message is not None
+    return remember(slot.message, slot.attempt, inner.results), "remember"
