@@ -69,12 +69,15 @@ class Driver:
 
     def perform(self, asked: Iterable[Asked]) -> list[Answer]:
         """Perform effects; the answers that are there at once, in no particular order between machines."""
-        to_store: list[Asked] = []
+        to_store: list[tuple[Owner, Txn]] = []
+        to_indexes: list[Asked] = []
         to_publish: list[tuple[_Publishing, Message | Marker]] = []
         to_ack: list[Owner] = []
         for owner, effect in asked:
             kind = type(effect)
-            if kind is Publish:
+            if kind is Txn:
+                to_store.append((owner, effect))  # type: ignore[arg-type]
+            elif kind is Publish:
                 publishing = _Publishing(owner, len(effect.messages))  # type: ignore[union-attr]
                 to_publish += [(publishing, message) for message in effect.messages]  # type: ignore[union-attr]
             elif kind is Ack:
@@ -82,8 +85,10 @@ class Driver:
             elif kind is RunTask:
                 self.run_task(owner, effect)  # type: ignore[arg-type]
             else:
-                to_store.append((owner, effect))
+                to_indexes.append((owner, effect))
         answers = self._ask_store(to_store) if to_store else []
+        if to_indexes:
+            answers += self._ask_indexes(to_indexes)
         if to_publish:
             self._publish(to_publish)
         if to_ack:
@@ -93,7 +98,7 @@ class Driver:
     def retry(self) -> list[Answer]:
         """Perform the store effects that wait, once more."""
         waiting, self.deferred, self.store_error = self.deferred, [], None
-        return self._ask_store(waiting) if waiting else []
+        return self.perform(waiting)
 
     def heard(self, event: TransportEvent) -> list[Answer]:
         """What follows from something the transport said; a ``Delivery`` is not for here."""
@@ -141,21 +146,14 @@ class Driver:
 
     # ── the store ─────────────────────────────────────────────────────────────────────────────
 
-    def _ask_store(self, asked: Sequence[Asked]) -> list[Answer]:
-        """Transactions first, in one pipeline, then the indexes. What gets no answer is deferred whole."""
-        txns = [(owner, effect) for owner, effect in asked if type(effect) is Txn]
-        others = [(owner, effect) for owner, effect in asked if type(effect) is not Txn]
-        answers: list[Answer] = []
-        if txns:
-            try:
-                replies = self.store.txns([txn for _, txn in txns])
-            except StoreUnavailable as error:
-                self._defer(txns, error)
-            else:
-                answers += [(owner, reply) for (owner, _), reply in zip(txns, replies, strict=True)]
-        if others:
-            answers += self._ask_indexes(others)
-        return answers
+    def _ask_store(self, asked: Sequence[tuple[Owner, Txn]]) -> list[Answer]:
+        """All in one pipeline. What gets no answer is deferred."""
+        try:
+            replies = self.store.txns([txn for _, txn in asked])
+        except StoreUnavailable as error:
+            self._defer(asked, error)
+            return []
+        return [(owner, reply) for (owner, _), reply in zip(asked, replies, strict=True)]
 
     def _ask_indexes(self, asked: Sequence[Asked]) -> list[Answer]:
         answers: list[Answer] = []

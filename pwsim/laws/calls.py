@@ -144,9 +144,9 @@ class Ordered(Law):
 
     def acks(self, world: World, slot: Slot) -> None:
         run = world.store.runs.get(slot.run_id)
-        if run is None or not slot.call_id or world.will_return(slot) or world.struck(*f.ROLLBACK):
+        state = run.fields.get(k.state(slot.call_id)) if run is not None else None
+        if run is None or state is None or world.will_return(slot) or world.struck(*f.ROLLBACK):
             return  # what a store fell back behind was durable when the ack was sent
-        state = run.fields.get(k.state(slot.call_id))
         if state == k.COMMITTED:
             raise self.broken(f"the last delivery of {slot.path} was acked after its commit, before it settled")
         holder = run.holder(slot.call_id, world.clock.time_ms)

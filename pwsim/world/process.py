@@ -98,20 +98,20 @@ class Slot:
 
 
 class Process:
-    """A worker of some queues, or a client (no queues), with room for ``capacity`` activities at a time."""
+    """A worker of a queue, or a client (no queue), with room for ``capacity`` activities at a time."""
 
-    __slots__ = ("capacity", "channel", "frozen_until", "name", "queues", "slots")
+    __slots__ = ("capacity", "channel", "frozen_until", "name", "queue", "slots")
 
-    def __init__(self, name: str, queues: tuple[str, ...], capacity: int, channel: int) -> None:
+    def __init__(self, name: str, queue: str, capacity: int, channel: int) -> None:
         self.name = name
-        self.queues = queues
+        self.queue = queue
         self.capacity = capacity
         self.channel = channel
         self.slots: dict[int, Slot] = {}
         self.frozen_until: int | None = None
 
     def copy(self) -> Process:
-        new = Process(self.name, self.queues, self.capacity, self.channel)
+        new = Process(self.name, self.queue, self.capacity, self.channel)
         new.slots = {owner: slot.copy() for owner, slot in self.slots.items()}
         new.frozen_until = self.frozen_until
         return new

@@ -82,11 +82,11 @@ class World:
         self._ran: Ran | None = None
         self._attach(SimStore(self.clock), Broker(program.queues))
         self.processes = [
-            Process(f"{queue}/{i + 1}", (queue,), program.prefetch, self.broker.open_channel())
+            Process(f"{queue}/{i + 1}", queue, program.prefetch, self.broker.open_channel())
             for queue in program.queues
             for i in range(program.workers)
         ]
-        self.client = Process("client", (), len(program.starts), 0)
+        self.client = Process("client", "", len(program.starts), 0)
         self.processes.append(self.client)
 
     def _attach(self, store: SimStore, broker: Broker) -> None:
@@ -127,7 +127,6 @@ class World:
     def enabled(self) -> list[Action]:
         """All that may happen now; empty: only time can bring something."""
         actions: list[Action] = []
-        heads = [(queue, queued[0].since) for queue, queued in self.broker.queues.items() if queued]
         due = self._is_timer_due()
         for index, process in enumerate(self.processes):
             if process.frozen_until is not None:
@@ -137,39 +136,39 @@ class World:
                 for owner, slot in slots.items():
                     if slot.asleep_until is None:
                         actions.append((slot.since, PERFORM, index, owner))
-            if len(slots) < process.capacity and process.queues:
-                for queue, since in heads:
-                    if queue in process.queues:
-                        actions.append((since, DELIVER, index, queue))
+            if len(slots) < process.capacity and process.queue:
+                queued = self.broker.queues[process.queue]
+                if queued:
+                    actions.append((queued[0].since, DELIVER, index, process.queue))
                 if due:
-                    actions.append((self.step, SWEEP, index, None))
-                for queue in self.to_mark:
-                    if queue in process.queues:
-                        actions.append((self.step, MARK, index, queue))
+                    actions.append((self.step + 1, SWEEP, index, None))
+                if process.queue in self.to_mark:
+                    actions.append((self.step + 1, MARK, index, process.queue))
         if self.to_start:
             actions.append((0, START, len(self.processes) - 1, None))
         return actions
 
     def default(self) -> Action | None:
         """The least of ``enabled()``, found without listing them; ``None``: there is none."""
-        best: Action | None = None
-        heads = None
+        if self.to_start:
+            return min(self.enabled())
+        since, kind, at = self.step + 1, DELIVER, 0
+        detail: Any = None
+        queues = self.broker.queues
         for index, process in enumerate(self.processes):
             if process.frozen_until is not None:
                 continue
-            for owner, slot in process.slots.items():
-                if slot.asleep_until is None and (best is None or slot.since <= best[0]):
-                    found: Action = (slot.since, PERFORM, index, owner)
-                    best = found if best is None else min(best, found)
-            if process.queues and len(process.slots) < process.capacity:
-                if heads is None:
-                    heads = [(queue, queued[0].since) for queue, queued in self.broker.queues.items() if queued]
-                for queue, since in heads:
-                    if queue in process.queues and (best is None or since <= best[0]):
-                        found = (since, DELIVER, index, queue)
-                        best = found if best is None else min(best, found)
-        if best is not None and not self.to_start:
-            return best  # what is begun by itself waits for the current step, so anything else comes first
+            slots = process.slots
+            for owner, slot in slots.items():
+                sooner = slot.since < since or (slot.since == since and kind != PERFORM)
+                if sooner and slot.asleep_until is None:
+                    since, kind, at, detail = slot.since, PERFORM, index, owner
+            if process.queue and len(slots) < process.capacity:
+                queued = queues[process.queue]
+                if queued and queued[0].since < since:
+                    since, kind, at, detail = queued[0].since, DELIVER, index, process.queue
+        if since <= self.step:
+            return since, kind, at, detail
         return min(self.enabled(), default=None)
 
     def _is_timer_due(self) -> bool:
