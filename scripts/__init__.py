@@ -1,0 +1,1 @@
+"""Tools of this repository's developers. Not part of the package."""
