@@ -7,7 +7,7 @@ before its bound was reached.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 from msgspec import Struct
@@ -64,6 +64,7 @@ class Campaign:
         runs: int = 1000,
         seed: int = 0,
         budget: float | None = None,
+        on_result: Callable[[Result], None] | None = None,
     ) -> None:
         self.program = program
         self.strategy = strategy
@@ -74,6 +75,8 @@ class Campaign:
         self.runs = runs
         self.seed = seed
         self.budget = budget
+        self.on_result = on_result
+        """Called with every schedule that was played."""
         self._points: set[tuple[Point, str]] = set()
         self._struck: set[tuple[Point, str]] = set()
 
@@ -89,6 +92,8 @@ class Campaign:
             report.runs += 1
             report.steps += result.steps
             self._struck.update((fault.point, fault.mode) for fault in result.schedule.faults)
+            if self.on_result is not None:
+                self.on_result(result)
             if result.violation is not None:
                 report.verdict = "violation"
                 report.violations.append(_violation(self.program, result))

@@ -8,7 +8,7 @@ in ``RECHECK`` is run again all the same, and must return the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -110,6 +110,8 @@ class Program:
         """Whether worlds keep the store's earlier states, to fall back to."""
         self.reference: frozenset[tuple[str, Any]] | None = None
         """What a run without faults commits; set once that is known, for L6."""
+        self.checks: tuple[Callable[[Any], None], ...] = ()
+        """What users demand of a world that has ended, besides the laws: called with it, they raise ``Violated``."""
         self.remember = remember
         self._answers: dict[Any, Ran] = {}
         self._asked = 0

@@ -407,6 +407,8 @@ class World:
     def finish(self) -> None:
         """Nothing can happen any more: what do the laws say of that?"""
         self.watch.ends(self)
+        for check in self.program.checks:
+            check(self)
 
     # ── what the laws ask ─────────────────────────────────────────────────────────────────────
 
