@@ -6,7 +6,8 @@ from hashlib import blake2b
 
 from .faults import Fault, Point
 from .laws import ALL, Violated, Watch
-from .program import NotAFunction, Program
+from .program import Program
+from .purity import NotAFunction
 from .schedule import Schedule
 from .world.world import Action, TraceStep, World
 
