@@ -134,16 +134,17 @@ class DeliveryMachine(Machine):
         if claim.attempt > policy.max_attempts:
             return self._fail(claim, _never_answered(policy.max_attempts), policy, now_ms)
         if claim.record.join:
-            return Gathering(claim), self.steps.gather(claim.message, claim.record.join)
+            return Gathering(claim), self.steps.gather(claim.message, claim.record.join, ranked=claim.record.ranked)
         return self._run(claim, ())
 
     def _gathered(self, state: Gathering, reply: TxnReply, _now_ms: int) -> Step:
         claim, rest, events = state.claim, state.wanted, state.events
         if rest is None:
             (record,), got = reply.replies
-            if record is None or len(got) < (join := decode_join(record)).at_least:
+            ranked = claim.record.ranked
+            if record is None or (len(got) if ranked else got) < (join := decode_join(record)).at_least:
                 return self._reclaim(claim)
-            rest = wanted(join, got)
+            rest = wanted(join, got if ranked else None)
         else:
             for (name, start, stop), values in zip(state.asked, reply.replies, strict=True):
                 if len(values) < stop - start:

@@ -55,11 +55,11 @@ def reached(outbox: Outbox, replies: tuple[Any, ...], *, fresh: bool) -> tuple[R
         already = length - emitted.count if fresh else 0
         for waiter in map(decode_waiter, waiting):
             if already < waiter.count <= length:
-                found[Reached(waiter.join_id, emitted.name, waiter.count)] = None
+                found[Reached(waiter.join_id, emitted.name, waiter.count, waiter.ranked)] = None
     for armed in outbox.armed:
         for need in armed.needs:
             if need.count <= next(answers):
-                found[Reached(armed.join_id, need.name, need.count)] = None
+                found[Reached(armed.join_id, need.name, need.count, armed.ranked)] = None
     return tuple(found)
 
 
@@ -78,10 +78,11 @@ def over(work: Work, join_state: bytes | None, record: bytes | None, *, publish:
     )
 
 
-def wanted(join: JoinRecord, got: tuple[bytes, ...]) -> tuple[tuple[str, int, int], ...]:
-    """Of the names that fired the join, in the order declared, the first ``count`` events each."""
-    names = {name.decode() for name in got[: join.at_least]}
-    return tuple([(need.name, 0, need.count) for need in join.needs if need.name in names])
+def wanted(join: JoinRecord, got: tuple[bytes, ...] | None) -> tuple[tuple[str, int, int], ...]:
+    """Of each name that fired the join, in the order declared, the first ``count`` events. ``got``: the names in the
+    order in which they were marked; ``None``: all of them fired it."""
+    names = None if got is None else {name.decode() for name in got[: join.at_least]}
+    return tuple([(need.name, 0, need.count) for need in join.needs if names is None or need.name in names])
 
 
 def portion(wanted: tuple[tuple[str, int, int], ...]) -> tuple[tuple[tuple[str, int, int], ...], ...]:

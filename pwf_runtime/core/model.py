@@ -102,9 +102,10 @@ class Failure(Struct, frozen=True):
 class CallRecord(Struct, frozen=True, omit_defaults=True):
     """What is fixed about a call when it is created.
 
-    ``parent`` is the id of the call whose commit created it ("" for a run's first). ``join`` is set for
-    a call that a join fires: its events come from there. ``reports`` is the private event, if any, that its
-    commit emits with its result (a member of a fork). ``created_ms`` is the creator's clock.
+    ``parent`` is the id of the call whose commit created it ("" for a run's first). ``join`` is set for a call that a
+    join fires: its events come from there; ``ranked``: from those of its names that had enough first. ``reports`` is
+    the private event, if any, that its commit emits with its result (a member of a fork). ``created_ms`` is the
+    creator's clock.
     """
 
     task: str
@@ -112,6 +113,7 @@ class CallRecord(Struct, frozen=True, omit_defaults=True):
     parent: str
     created_ms: int
     join: str = ""
+    ranked: bool = False
     reports: str = ""
     expires: str = ""
     """Set for the built-in call that ends a join at its time: that join's id."""
@@ -126,10 +128,11 @@ class Child(Struct, frozen=True, array_like=True):
 
 
 class Armed(Struct, frozen=True, array_like=True):
-    """A join that a commit armed, with its needs: all that looking at it again takes."""
+    """A join that a commit armed, with its needs: all that looking at it again takes. ``ranked``: see ``Waiter``."""
 
     join_id: str
     needs: tuple[Need, ...]
+    ranked: bool = False
 
 
 class Outbox(Struct, frozen=True, array_like=True):
@@ -149,6 +152,11 @@ class JoinRecord(Struct, frozen=True, omit_defaults=True):
     parent: str
     timer: str = ""
 
+    @property
+    def ranked(self) -> bool:
+        """Whether fewer names than all of them fire it."""
+        return self.at_least < len(self.needs)
+
 
 class StoredEvent(Struct, frozen=True, array_like=True):
     """An event as the run keeps it: its data and who emitted it."""
@@ -159,10 +167,14 @@ class StoredEvent(Struct, frozen=True, array_like=True):
 
 
 class Waiter(Struct, frozen=True, array_like=True):
-    """An entry in the list of joins that wait for a name."""
+    """An entry in the list of joins that wait for ``count`` events of a name.
+
+    ``ranked``: the join takes those of its names that have enough first, so it must remember which these are.
+    """
 
     join_id: str
     count: int
+    ranked: bool = False
 
 
 class Timer(Struct, frozen=True, array_like=True):

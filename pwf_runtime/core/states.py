@@ -18,11 +18,12 @@ class Claim(Struct, frozen=True):
 
 
 class Reached(Struct, frozen=True):
-    """A join that waits for ``count`` events of ``name``, which are there."""
+    """A join that waits for ``count`` events of ``name``, which are there. ``ranked``: see ``model.Waiter``."""
 
     join: str
     name: str
     count: int
+    ranked: bool = False
 
 
 class Work(Struct, frozen=True):

@@ -189,9 +189,10 @@ class Steps:
 
     # ── joins ─────────────────────────────────────────────────────────────────────────────────
 
-    def gather(self, message: Message, join: str) -> Txn:
+    def gather(self, message: Message, join: str, *, ranked: bool) -> Txn:
         """Read which events a joined call receives."""
-        return Txn("gather", message.run_id, then=(Get((k.join_record(join),)), Range(k.got(join), 0, ALL)))
+        got: Op = Range(k.got(join), 0, ALL) if ranked else Length(k.got(join))
+        return Txn("gather", message.run_id, then=(Get((k.join_record(join),)), got))
 
     def read_events(self, message: Message, wanted: tuple[tuple[str, int, int], ...]) -> Txn:
         """Read events: of each name from the first up to the second number."""
@@ -209,7 +210,7 @@ class Steps:
             compare=(Is(k.join_state(join), k.ARMED_STATE), Is(k.mark(join, name), None), Has(last)),
             then=(
                 Put(k.mark(join, name), k.MARKED),
-                Append(k.got(join), name.encode()),
+                Append(k.got(join), name.encode() if reached.ranked else b""),
                 Get((k.join_record(join),)),
             ),
             otherwise=(
@@ -221,7 +222,7 @@ class Steps:
     def fire(self, message: Message, join: str, record: JoinRecord, marks: int, now_ms: int) -> Txn:
         """Create the joined call, once. ``marks``: how many names were marked when this was decided."""
         joined = joined_call(join)
-        then = CallRecord(record.then.task, record.then.data, record.parent, now_ms, join=join)
+        then = CallRecord(record.then.task, record.then.data, record.parent, now_ms, join=join, ranked=record.ranked)
         opened = 1
         drop: tuple[Op, ...] = ()
         if record.timer:
@@ -345,8 +346,9 @@ class _Build:
             timer = self.call(NewCall(new.then.task, data, new.timeout_ms), f"{position}.t", expires=join)
         record = JoinRecord(new.then, new.needs, new.at_least, self.parent, timer)
         self.ops += [Put(k.join_state(join), k.ARMED_STATE), Put(k.join_record(join), encode(record)), Add(k.ARMED, 1)]
-        self.ops += [Append(k.waiters(need.name), encode(Waiter(join, need.count))) for need in new.needs]
-        self.armed.append(Armed(join, new.needs))
+        ranked = record.ranked
+        self.ops += [Append(k.waiters(need.name), encode(Waiter(join, need.count, ranked))) for need in new.needs]
+        self.armed.append(Armed(join, new.needs, ranked))
 
     def done(self) -> tuple[Outbox, list[Op]]:
         if self.children:

@@ -10,12 +10,25 @@ from typing import Any
 from pwf_runtime.core.effects import Effect
 from pwf_runtime.core.machine import Machine
 from pwf_runtime.core.model import Message, Outcome
-from pwf_runtime.core.states import Committing, Failing, Gathering, Running
+from pwf_runtime.core.states import (
+    Committing,
+    Delaying,
+    Failing,
+    Firing,
+    Gathering,
+    Looking,
+    Noting,
+    Publishing,
+    Running,
+    Satisfying,
+)
 from pwf_runtime.transport.base import Delivery
 
 from ..probes import Inner
 
 _RUNNING = (Gathering, Running, Committing, Failing)
+
+_PUBLISHING = (Looking, Satisfying, Firing, Publishing, Noting, Delaying)
 
 
 class Slot:
@@ -88,6 +101,11 @@ class Slot:
     def is_running(self) -> bool:
         """Whether it holds a claim that has not been answered yet."""
         return isinstance(self.state, _RUNNING)
+
+    @property
+    def is_publishing(self) -> bool:
+        """Whether its call has committed and it may still publish what follows."""
+        return isinstance(self.state, _PUBLISHING)
 
     def copy(self) -> Slot:
         new = Slot.__new__(Slot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pwf_runtime.core.txn import Txn, TxnReply
 from pwf_runtime.store.memory import MemoryStore, Run
 
 from .clock import VirtualClock
@@ -9,6 +10,14 @@ from .clock import VirtualClock
 
 class SimStore(MemoryStore):
     """A store in virtual time."""
+
+    performed: tuple[Txn, TxnReply] | None = None
+    """The latest transaction that was really performed, whatever a driver makes of it."""
+
+    def _perform(self, txn: Txn) -> TxnReply:
+        reply = super()._perform(txn)
+        self.performed = (txn, reply)
+        return reply
 
     def copy(self, clock: VirtualClock) -> SimStore:
         new = SimStore(clock)

@@ -299,12 +299,25 @@ class World:
             slot = self.open(process, machine, machine.begin(message), path, nth)
         else:
             machine = self.program.old_delivery if mode == f.OLD_CODE else self.program.delivery
-            token = f"{process.name}.{self._owners}"
+            token = self._token(message.call_id)
             slot = self.open(process, machine, machine.begin(message, token), path, nth)
             slot.concerns(message, token)
         slot.delivery = delivery
         self.driver.holds(slot.owner, delivery)
         return None
+
+    def _token(self, call_id: str) -> str:
+        """A token that nobody holds. The same one serves again, so that equal worlds have equal tokens."""
+        taken = {slot.token for process in self.processes for slot in process.slots.values()}
+        for run in self.store.runs.values():
+            if call_id in run.leases:
+                taken.add(run.leases[call_id][0])
+        if timers := self.store.indexes.get(e.TIMERS):
+            taken.update([decode_timer(timer).token for timer in timers])
+        n = 0
+        while (token := f"{call_id}.{n}") in taken:
+            n += 1
+        return token
 
     def open(self, process: Process, machine: Any, begun: tuple[Any, Any], path: str, nth: int) -> Slot:
         self._owners += 1
@@ -325,11 +338,12 @@ class World:
             if not strikes.before(self, process, slot, mode):
                 return self.record(process.name, slot.path, slot.nth, name, occurrence, mode, None)
             effect, _ = effect_of(slot)  # it may be another now
+        self.store.performed = None
         came = self._bring_about(process, slot, effect, mode)
         shown = came.answer if type(came) is Ran else came
         self.record(process.name, slot.path, slot.nth, name, occurrence, mode, shown)
-        if type(effect) is Txn:
-            self._observe(slot, effect, came)
+        if self.store.performed is not None:
+            self._observe(slot, *self.store.performed)
         if mode is None or strikes.after(self, process, slot, mode, came):
             self._answer(process, slot, came)
         return None
