@@ -36,10 +36,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     """How workers and clients behave. Every field can be left out.
 
     ``lease``: seconds that a claim lasts without renewal; a call of a worker that died is taken over after this long.
-    ``retention``: seconds that an ended run's status and result can be read. ``concurrency``: tasks at a time, per
-    process. ``prefetch``: messages of each queue that a process holds (0: chosen by the concurrency). ``grace``:
-    seconds that running tasks may go on after SIGTERM. ``recovery``: seconds between two looks for lost messages.
-    ``timeout``: seconds that a client tries before it gives up. ``queue_type``: ``quorum`` or ``classic``.
+    ``retention``: seconds that an ended run's status and result can be read. ``concurrency``: tasks at a time (plain
+    and async ones each), per process. ``prefetch``: messages of each queue that a process holds (0: chosen by the
+    concurrency). ``grace``: seconds that running tasks may go on after SIGTERM. ``recovery``: seconds between two looks
+    for lost messages. ``timeout``: seconds that a client tries before it gives up. ``queue_type``: ``quorum`` or
+    ``classic``.
 
     Raises UsageError for a value out of range.
     """
@@ -82,7 +83,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def prefetch_count(self) -> int:
         """Enough to keep every task busy over a round trip, and little enough that other workers get their share."""
-        return self.prefetch or max(32, 4 * self.concurrency)
+        return self.prefetch or max(64, 4 * self.concurrency)
 
 
 def amqp_url(given: str | None, environ: Mapping[str, str] = os.environ) -> str:

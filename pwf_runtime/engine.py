@@ -9,7 +9,8 @@ Rules of this file
 ------------------
 - Everything but ``inbox`` belongs to the engine's thread.
 - A *slot* is a call between its claim and the end of its task. Deliveries without a slot wait in the backlog,
-  unclaimed, so that no call holds a lease without being run.
+  unclaimed, so that no call holds a lease without being run soon. There are as many slots as tasks run at a time, and
+  more while tasks are so short that those ahead will be run within ``AHEAD_S``: short tasks need larger batches.
 - No delivery can end the engine: one whose machine raises is kept with the traceback, acked, and shown to people.
 - While the store is away nothing is asked of it but the one retry; what machines ask for is held until it answers.
 """
@@ -56,6 +57,9 @@ SLOTTED = frozenset((Claiming, Gathering, Running))
 FIRST_RETRY_S = 0.1
 LONGEST_RETRY_S = 2.0
 RENEWALS_PER_LEASE = 3
+AHEAD_S = 0.02
+MEMORY = 0.05
+"""How much the latest task counts in the average of how long tasks take."""
 
 
 class Stop(Struct, frozen=True):
@@ -121,6 +125,7 @@ class Engine:
         self._answers: list[Answer] = []
         self._asked: list[Asked] = []
         self._slots = 0
+        self._task_s = AHEAD_S  # how long tasks have taken lately
         self._executions: dict[Owner, Execution] = {}
         self._zombies = 0  # tasks given up whose code still runs; each keeps its slot
         self._timeouts: list[tuple[float, Owner, Execution]] = []
@@ -283,7 +288,8 @@ class Engine:
     # ── deliveries ────────────────────────────────────────────────────────────────────────────
 
     def _admit(self, now: float, now_ms: int) -> None:
-        while self._backlog and self._slots + self._zombies < self._settings.concurrency:
+        room = self._room() if self._backlog else 0
+        while self._backlog and self._slots < room:
             delivery = self._backlog.popleft()
             owner = next(self._owners)
             self._driver.holds(owner, delivery)
@@ -298,6 +304,11 @@ class Engine:
             else:
                 begun = self._deliveries.begin(message, f"{self._token}{owner:x}")
                 self._begin(owner, Activity(self._deliveries, now, delivery), *begun)
+
+    def _room(self) -> int:
+        """How many slots there are at the moment."""
+        threads = self._settings.concurrency - self._zombies
+        return int(threads * max(1.0, AHEAD_S / (self._task_s + 1e-6)))
 
     # ── tasks ─────────────────────────────────────────────────────────────────────────────────
 
@@ -315,14 +326,23 @@ class Engine:
 
     def _task_ended(self, ended: Ended) -> None:
         execution = ended.execution
+        self._task_s += MEMORY * (execution.seconds - self._task_s)
         if execution.over:
             self._zombies -= 1
             return
         del self._executions[execution.owner]
         self._answers.append((execution.owner, ended.input))
 
-    def _time_out(self, execution: Execution) -> None:
+    def _look_at_the_timeout(self, execution: Execution, now: float) -> None:
         timeout = execution.task.timeout
+        assert timeout is not None, "only tasks with one are looked at"
+        due = (execution.begun or now) + timeout  # it may have waited for a thread
+        if due > now:
+            heapq.heappush(self._timeouts, (due, execution.owner, execution))
+        else:
+            self._time_out(execution, timeout)
+
+    def _time_out(self, execution: Execution, timeout: float) -> None:
         failure = Failure("Timeout", f"the task did not end within its timeout of {timeout:g} s")
         execution.over = True
         self._zombies += 1
@@ -336,7 +356,7 @@ class Engine:
         while self._timeouts and self._timeouts[0][0] <= now:
             _, owner, execution = heapq.heappop(self._timeouts)
             if self._executions.get(owner) is execution:
-                self._time_out(execution)
+                self._look_at_the_timeout(execution, now)
         if self._executions and self._renew_at <= now:
             self._renew(now)
         if self._up and self._stop_at is None and self._retry_at is None:

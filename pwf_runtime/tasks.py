@@ -23,7 +23,19 @@ from .workflow import AnyTask, Context, failure_of, run_task, run_task_async
 class Execution:
     """One attempt that runs. ``over``: the engine has given it up, so what it returns is dropped."""
 
-    __slots__ = ("asked", "future", "lease_end", "lost_lease", "over", "owner", "remembered", "renewing", "task")
+    __slots__ = (
+        "asked",
+        "begun",
+        "future",
+        "lease_end",
+        "lost_lease",
+        "over",
+        "owner",
+        "remembered",
+        "renewing",
+        "seconds",
+        "task",
+    )
 
     def __init__(self, owner: int, asked: RunTask, task: AnyTask, lease_end: float, store: Store) -> None:
         self.owner = owner
@@ -33,6 +45,8 @@ class Execution:
         self.lost_lease = False
         self.over = False
         self.renewing = False
+        self.begun = 0.0  # monotonic; 0 while it waits for a thread
+        self.seconds = 0.0  # how long it took
         self.future: asyncio.Task[None] | None = None
         self.remembered = Remembered(store, asked.message, asked.attempt)
 
@@ -65,7 +79,7 @@ class Ended:
 class TaskRunner:
     """Starts tasks; each end goes to ``report``, on the thread that the task ran in.
 
-    At most ``concurrency`` threads run at a time; it is the engine that sees to it that no more tasks are started.
+    At most ``concurrency`` plain tasks and as many async ones run at a time; those started beyond that wait here.
     """
 
     def __init__(self, concurrency: int, report: Callable[[Ended], None]) -> None:
@@ -75,6 +89,7 @@ class TaskRunner:
         self._threads = 0
         self._in_threads = 0
         self._count = threading.Lock()
+        self._places = asyncio.Semaphore(concurrency)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: threading.Thread | None = None
 
@@ -131,18 +146,24 @@ class TaskRunner:
         asked = execution.asked
         answer: TaskDone | TaskFailed
         try:
-            answer = TaskDone(await run_task_async(execution.task, asked.data, asked.events, execution.context()))
+            async with self._places:
+                execution.begun = monotonic()
+                answer = TaskDone(await run_task_async(execution.task, asked.data, asked.events, execution.context()))
         except BaseException as error:  # also SystemExit, which would end the loop and all that runs in it
             answer = TaskFailed(failure_of(error))
+        execution.seconds = monotonic() - (execution.begun or monotonic())
         self._report(Ended(execution, answer))
 
 
 def _answer(execution: Execution) -> TaskDone | TaskFailed:
     asked = execution.asked
+    execution.begun = monotonic()
     try:
         return TaskDone(run_task(execution.task, asked.data, asked.events, execution.context()))
     except BaseException as error:  # also SystemExit and KeyboardInterrupt: a task cannot end its worker by raising
         return TaskFailed(failure_of(error))
+    finally:
+        execution.seconds = monotonic() - execution.begun
 
 
 def _cancel(execution: Execution) -> None:
