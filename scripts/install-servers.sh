@@ -44,7 +44,8 @@ forbid_services() {
 }
 
 install() {
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends "$@" </dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends \
+        -o DPkg::Lock::Timeout=300 "$@" </dev/null
 }
 
 wanted=$(missing)

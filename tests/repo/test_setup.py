@@ -57,6 +57,42 @@ def test_missing_servers_are_named_and_fail_only_in_ci(bare: Path, ci: str, code
     assert "apt install" in done.stderr
 
 
+def test_where_it_may_it_installs_what_is_missing_without_starting_services(bare: Path) -> None:
+    """With an ``apt-get`` that notes what it is asked for, and whether services may start, and makes empty programs."""
+    policy, log, folder = bare / "policy-rc.d", bare / "log", bare / "bin"
+    script = bare / "scripts" / "install-servers.sh"
+    script.write_text(script.read_text().replace("/usr/sbin/policy-rc.d", str(policy)))
+    fakes = {
+        "id": "echo 1000",
+        "sudo": 'shift\n"$@"',
+        "env": 'shift\n"$@"',
+        "true": "exit 0",
+        "apt-get": f"""
+            [ "$1" = install ] || exit 0
+            for package in "$@"; do :; done
+            services=allowed
+            [ -x {policy} ] && ! {policy} && services=forbidden
+            echo "$package $services" >>{log}
+            case $package in
+              rabbitmq-server) made='rabbitmq-server epmd' ;;
+              chromium-driver) made=chromedriver ;;
+              *) made=$package ;;
+            esac
+            for program in $made; do echo '#!/bin/sh' >{folder}/$program; chmod 755 {folder}/$program; done""",
+    }
+    for name, text in fakes.items():
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    for tool in ("chmod", "mktemp", "tail", "tee"):
+        (folder / tool).symlink_to(str(shutil.which(tool)))
+    done = run(bare, "install-servers.sh", CI="true")
+    assert done.returncode == 0, done.stdout + done.stderr
+    wanted = ["rabbitmq-server", "redis-server", "chromium", "chromium-driver"]
+    assert log.read_text().splitlines() == [f"{package} forbidden" for package in wanted]
+    assert not policy.exists()
+
+
 def test_nothing_is_done_twice() -> None:
     """What is set up already is left alone, without a word: the environment that runs this test, for one."""
     if not (ROOT / ".venv" / ".installed").is_file():
