@@ -2,7 +2,7 @@
 
 PYTHON ?=
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint setup servers format bench docs clean
+.PHONY: help demo test lint setup servers format docs clean
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
