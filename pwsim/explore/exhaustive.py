@@ -1,4 +1,7 @@
-"""Every order and every set of up to k faults, each state once.
+"""Every order and every set of up to k faults of workers and servers, each state once.
+
+Faults of clients are left to the other strategies: a run that is begun twice has a second copy of everything, side by
+side with the first, which multiplies the states and tells little.
 
 Reductions, which drop only orders that lead to the same states:
 
@@ -84,7 +87,7 @@ class _Expand:
         for number in _reduced(world, actions):
             action = actions[number]
             choices = (node.choices, (world.step, number))
-            if node.left:
+            if node.left and action[2] != len(world.processes) - 1:
                 at = world.point(action)
                 for mode in at[1] if at is not None else ():
                     if mode in self.modes and at is not None:
