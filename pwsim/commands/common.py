@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 
 from ..campaign import Violation
 from ..program import Program
-from ..report import text
+from ..report import html, text
 from ..runner import Result, play
 from ..scenario import Scenario, load
 from ..schedule import Schedule
@@ -80,3 +81,15 @@ def repeats(scenario: Scenario) -> bool:
     """Whether it is the same in ``REPLAYS`` replays, by programs that remember nothing of each other."""
     played = [play(prepare(scenario), scenario.schedule()) for _ in range(REPLAYS)]
     return all(result.fingerprint() == scenario.trace for result in played)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether ``--html`` names a folder: one that is there, or a name without an ending such as ``.html``."""
+    return path.is_dir() or not path.suffix
+
+
+def write_page(where: Path, name: str, result: Result, replay: str) -> None:
+    """Write a page to a file, or as ``name`` into a folder, and say where it is."""
+    path = where / f"{name}.html" if is_folder(where) else where
+    html.write(path, result, replay)
+    print(f"page: {path}", file=sys.stderr)

@@ -9,26 +9,29 @@ from typing import Any
 from ..campaign import Violation
 from ..report import json, paint, text
 from ..runner import Result
-from .common import Loaded, open_file, violation_of
+from .common import Loaded, open_file, violation_of, write_page
 
 
 def add(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser("replay", help="play a scenario file")
     parser.add_argument("file")
     parser.add_argument("--strict", action="store_true", help="the trace must be the same, too")
+    parser.add_argument("--html", type=Path, metavar="OUT", help="write a page to step through (a file, or a folder)")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    return file(Path(options.file), strict=options.strict, as_json=options.json)
+    return file(Path(options.file), strict=options.strict, as_json=options.json, page=options.html)
 
 
-def file(path: Path, *, strict: bool, as_json: bool) -> int:
+def file(path: Path, *, strict: bool = False, as_json: bool = False, page: Path | None = None) -> int:
     """Play one file. 0: no law is broken, as it expects (and, if ``strict``, by the same trace); else 1."""
     loaded = open_file(path)
     result = loaded.play()
     found = violation_of(result)
+    if page is not None:
+        write_page(page, path.stem, result, loaded.replay)
     same = not loaded.scenario.trace or loaded.scenario.trace == result.fingerprint()
     if as_json:
         print(json.dumps(json.replayed(result, found, loaded.replay, loaded.scenario.expect, same)))

@@ -13,7 +13,7 @@ from .. import scenario as scenarios
 from ..campaign import STRATEGIES, Campaign, Report, Violation
 from ..report import json, paint, text
 from . import replay
-from .common import REPLAYS, as_found, repeats, replay_line
+from .common import REPLAYS, as_found, is_folder, repeats, replay_line, write_page
 
 EXIT = {"pass": 0, "violation": 1, "inconclusive": 3}
 FAILURES = Path(".pwsim/failures")
@@ -31,6 +31,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--strategy", choices=STRATEGIES, default="portfolio")
     parser.add_argument("--budget", type=float, metavar="SECONDS")
     parser.add_argument("--planted", default="", metavar="BUG", help="simulate a protocol with this planted bug")
+    parser.add_argument("--html", type=Path, metavar="OUT", help="write a page of a failure (a file, or a folder)")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(command=run)
 
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     if not scenario.start:
         raise UsageError('nothing to begin: say --start TASK=JSON, such as --start \'register_user={"name": "Ada"}\'')
     report = _campaign(scenario, options)
-    _show(report, scenario, options.json)
+    _show(report, scenario, options)
     return EXIT[report.verdict]
 
 
@@ -56,7 +57,10 @@ def _replay_all(target: Path, options: argparse.Namespace) -> int:
     files = sorted(target.rglob("*.toml")) if target.is_dir() else [target]
     if not files:
         raise UsageError(f"{target}: no scenario files (*.toml) in it")
-    return max([replay.file(path, strict=False, as_json=options.json) for path in files])
+    page = options.html
+    if page is not None and len(files) > 1 and not is_folder(page):
+        raise UsageError(f"--html {page}: for {len(files)} scenarios name a folder")
+    return max([replay.file(path, as_json=options.json, page=page) for path in files])
 
 
 def _start(entry: str) -> scenarios.StartEntry:
@@ -77,9 +81,13 @@ def _campaign(scenario: scenarios.Scenario, options: argparse.Namespace) -> Repo
     return campaign.run()
 
 
-def _show(report: Report, scenario: scenarios.Scenario, as_json: bool) -> None:
-    replays = [_save(violation, scenario) for violation in report.violations]
-    if as_json:
+def _show(report: Report, scenario: scenarios.Scenario, options: argparse.Namespace) -> None:
+    saved = [_save(violation, scenario) for violation in report.violations]
+    replays = [replay_line(path) for path in saved]
+    if options.html is not None:
+        for violation, path, line in zip(report.violations, saved, replays, strict=True):
+            write_page(options.html, path.stem, violation.result, line)
+    if options.json:
         print(json.dumps(json.campaign(report, replays)))
         return
     for violation, line in zip(report.violations, replays, strict=True):
@@ -87,12 +95,12 @@ def _show(report: Report, scenario: scenarios.Scenario, as_json: bool) -> None:
     print("\n".join(text.summary(report)))
 
 
-def _save(violation: Violation, scenario: scenarios.Scenario) -> str:
-    """Write the failure to a file, and return the line that replays it."""
+def _save(violation: Violation, scenario: scenarios.Scenario) -> Path:
+    """Write the failure to a file, and return its path."""
     saved = as_found(scenario, violation)
     FAILURES.mkdir(parents=True, exist_ok=True)
     path = FAILURES / f"{violation.law}-{saved.trace[:8]}.toml"
     path.write_text(scenarios.dump(saved), encoding="utf-8")
     if not repeats(saved):
         print(f"pwsim: {path}: not the same in {REPLAYS} replays: a task is no function of its input", file=sys.stderr)
-    return replay_line(path)
+    return path

@@ -7,6 +7,7 @@ the world (``view.look``) differs from the one before.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from ..faults import Point
@@ -39,13 +40,23 @@ class Unmade(NamedTuple):
 
 
 class Recording:
-    """``first``: the view before the first moment. ``unmade``: what the violation kept from being done, if it did."""
+    """``first``: the view before the first moment. ``holders``: whose the tokens were. ``unmade``: what the violation
+    kept from being done, if it did."""
 
-    def __init__(self, program: Program, result: Result, first: View, moments: list[Moment], unmade: Unmade | None):
+    def __init__(
+        self,
+        program: Program,
+        result: Result,
+        first: View,
+        moments: list[Moment],
+        holders: dict[str, str],
+        unmade: Unmade | None,
+    ) -> None:
         self.program = program
         self.result = result
         self.first = first
         self.moments = moments
+        self.holders = holders
         self.unmade = unmade
 
     @property
@@ -76,18 +87,19 @@ def record(program: Program, schedule: Schedule) -> Recording:
     faults = {fault.point: fault.mode for fault in schedule.faults}
     steps = _steps(world, faults, dict(schedule.deviations))
     unmade: Unmade | None = None
-    while world.step < watched and next(steps, None) is not None:
+    for _ in islice(steps, watched):
         pass
-    made, first = len(world.trace), look(world)
+    holders: dict[str, str] = {}
+    made, first = len(world.trace), look(world, holders)
     before, moments = first, list[Moment]()
     for unmade in steps:
-        trace, after = world.trace, look(world)
+        trace, after = world.trace, look(world, holders)
         if len(trace) == made:
             continue
         made, unmade = len(trace), None
         moments.append(Moment(made, trace[-1], *_difference(before, after)))
         before = after
-    return Recording(program, result, first, moments, unmade if result.violation is not None else None)
+    return Recording(program, result, first, moments, holders, unmade if result.violation is not None else None)
 
 
 def _steps(world: World, faults: dict[Point, str], deviations: dict[int, int]) -> Iterator[Unmade | None]:

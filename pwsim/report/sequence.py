@@ -15,8 +15,8 @@ from ..world.world import TraceStep
 from . import words
 
 MAX_LINES = 40
-LONGEST_ANSWER = 30
-"""What came of a step is cut to this in a lane: a task's error may be of any length."""
+LONGEST_ANSWER = 24
+"""What came of a step is cut to this: a task's error may be of any length."""
 GAP = 2
 _ENDING = (BEFORE, AFTER, "shutdown", "lost", "queue-lost")
 """Modes after which a process has nothing more to do with what it did."""
@@ -78,7 +78,7 @@ def _gaps(chosen: Sequence[int], total: int) -> int:
 
 def _lanes(steps: Sequence[TraceStep], shown: Sequence[int], width: int) -> list[str]:
     """Empty: they do not fit."""
-    paths = _short_paths(steps)
+    paths = short_paths(steps)
     lanes = [_lane(name, steps, shown, paths) for name in _processes(steps, shown)]
     prefix = len(_prefix(0, 0))
     if prefix + sum(lane.width + GAP for lane in lanes) - GAP > width:
@@ -142,13 +142,17 @@ def _is_last(step: TraceStep) -> bool:
 
 def _cell(step: TraceStep, before: TraceStep | None, is_first: bool, paths: Mapping[str, str]) -> str:
     """A step in its lane. Where another delivery was ``before`` it, it says which it is."""
-    came = words.answer(step)
-    if len(came) > LONGEST_ANSWER:
-        came = came[: LONGEST_ANSWER - 3] + "..."
-    text = f"{words.label(step)} ({came})" if came else words.label(step)
+    text = _what(step)
     if before is not None and (before.path, before.nth) == (step.path, step.nth):
         return f"│ {text}"
     return f"{'┌' if is_first else '├'} {paths[step.path]} #{step.nth}: {text}"
+
+
+def _what(step: TraceStep) -> str:
+    came = words.answer(step)
+    if len(came) > LONGEST_ANSWER:
+        came = came[: LONGEST_ANSWER - 3] + "..."
+    return f"{words.label(step)} ({came})" if came else words.label(step)
 
 
 def _bar(found: Sequence[Activity], i: int) -> str:
@@ -158,7 +162,7 @@ def _bar(found: Sequence[Activity], i: int) -> str:
     return ""
 
 
-def _short_paths(steps: Sequence[TraceStep]) -> Mapping[str, str]:
+def short_paths(steps: Sequence[TraceStep]) -> Mapping[str, str]:
     """Each path by its last name, where no other path ends in it."""
     paths = {step.path for step in steps}
     ends: dict[str, int] = {}
@@ -177,9 +181,8 @@ def _list(steps: Sequence[TraceStep], shown: Sequence[int]) -> list[str]:
         if i - before > 1:
             lines.append(f"{'':{len(_prefix(0, 0)) + width + 2}}{_skipped(i - before - 1)}")
         if i < len(steps):
-            lines.append(_prefix(i + 1, steps[i].time_ms) + f"{steps[i].process:{width}}  {_rest(steps[i])}")
+            lines.append(
+                _prefix(i + 1, steps[i].time_ms)
+                + f"{steps[i].process:{width}}  {words.delivery(steps[i])}  {_what(steps[i])}"
+            )
     return lines
-
-
-def _rest(step: TraceStep) -> str:
-    return f"{words.delivery(step)}  {words.what(step)}"

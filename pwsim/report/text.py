@@ -51,4 +51,6 @@ def ending(recording: Recording) -> str:
         return "     ▶ the end: no law is broken"
     if unmade is not None:
         return f"     ▶ {broken.law} forbids what follows: {unmade.process}  {unmade.point}: {broken.sentence}"
-    return f"     ▶ {broken.law} is broken: {broken.sentence}"
+    return (
+        f"     ▶ {broken.law} is broken: {broken.sentence}" if broken.law != "machine" else f"     ▶ {broken.sentence}"
+    )

@@ -7,7 +7,7 @@ be shown. Calls are named by their paths, leases by the worker that holds them, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from inspect import getdoc
 from typing import Any, NamedTuple, TypeAlias
 
@@ -47,15 +47,33 @@ class Key(NamedTuple):
     name: str
 
 
+class Seen(NamedTuple):
+    """A world, the worker to which each token belonged when it was drawn, and the tokens that are still in use."""
+
+    world: World
+    holders: Mapping[str, str]
+    alive: Collection[str]
+
+    def worker(self, token: str) -> str:
+        return self.holders.get(token, "somebody")
+
+    def path(self, run_id: str, call_id: str) -> str:
+        return self.world.history.path(run_id, call_id)
+
+
 def key_of(key: str) -> Key:
     return Key(*key.split("/", 2))
 
 
-def look(world: World) -> View:
-    """The view of a world as it is now."""
+def look(world: World, holders: dict[str, str] | None = None) -> View:
+    """The view of a world as it is now. ``holders`` remembers from view to view which worker had which token."""
+    holders = {} if holders is None else holders
+    alive = {slot.token: process.name for process in world.processes for slot in process.slots.values()}
+    holders.update(alive)
+    seen = Seen(world, holders, alive.keys())
     view: View = {}
     for section, rows in _LOOKS.items():
-        for order, (name, row) in enumerate(rows(world)):
+        for order, (name, row) in enumerate(rows(seen)):
             place = row.pop("#", f"{order:05}").replace("/", ".")
             view[f"{section}/{place}/{name}"] = row
     return view
@@ -64,16 +82,16 @@ def look(world: World) -> View:
 # ── processes and queues ──────────────────────────────────────────────────────────────────────
 
 
-def _workers(world: World) -> Iterator[tuple[str, Row]]:
-    for process in world.processes:
-        yield process.name, _process(world, process)
+def _workers(seen: Seen) -> Iterator[tuple[str, Row]]:
+    for process in seen.world.processes:
+        yield process.name, _process(seen, process)
 
 
-def _process(world: World, process: Process) -> Row:
+def _process(seen: Seen, process: Process) -> Row:
     slots = process.slots.values()
     row = {"does": "; ".join(f"{slot.path} #{slot.nth}" for slot in slots) or "nothing"}
     if slots:
-        row["state"] = "; ".join(_state(slot) for slot in slots)
+        row["state"] = "; ".join(_state(seen, slot) for slot in slots)
     if any(slot.attempt for slot in slots):
         row["attempt"] = "; ".join(str(slot.attempt) for slot in slots)
     if process.frozen_until is not None:
@@ -81,10 +99,13 @@ def _process(world: World, process: Process) -> Row:
     return row
 
 
-def _state(slot: Slot) -> str:
+def _state(seen: Seen, slot: Slot) -> str:
     """The machine's state: what its class says about itself."""
     kind = type(slot.state)
     about = (getdoc(kind) or "").replace("\n", " ").replace("`", "")
+    todo = getattr(getattr(slot.state, "work", None), "todo", ())
+    if todo:
+        about = about.replace("the first of work.todo", event_name(seen, slot.run_id, todo[0].name))
     sentence = _END.split(about, maxsplit=1)[0]
     return f"{kind.__name__}: {sentence[:1].lower()}{sentence[1:]}" if sentence else kind.__name__
 
@@ -93,31 +114,31 @@ _END = re.compile(r"[.:;,](?:\s|$)")
 """Where the first thing that a docstring says is over."""
 
 
-def _queues(world: World) -> Iterator[tuple[str, Row]]:
-    owners = {process.channel: process.name for process in world.processes}
-    for queue, waiting in world.broker.queues.items():
+def _queues(seen: Seen) -> Iterator[tuple[str, Row]]:
+    owners = {process.channel: process.name for process in seen.world.processes}
+    for queue, waiting in seen.world.broker.queues.items():
         for queued in waiting:
-            yield queue, _queued(world, queued, "ready")
-    for channel, unacked in world.broker.unacked.items():
+            yield queue, _queued(seen, queued, "ready")
+    for channel, unacked in seen.world.broker.unacked.items():
         for queue, queued in unacked.values():
-            yield queue, _queued(world, queued, f"unacked by {owners.get(channel, 'nobody')}")
+            yield queue, _queued(seen, queued, f"unacked by {owners.get(channel, 'nobody')}")
 
 
-def _queued(world: World, queued: Any, state: str) -> Row:
-    row = {"#": f"{queued.place:05}", "message": _message(world, queued.body), "is": state}
+def _queued(seen: Seen, queued: Any, state: str) -> Row:
+    row = {"#": f"{queued.place:05}", "message": _message(seen, queued.body), "is": state}
     return row | {"redelivered": "yes"} if queued.redelivered else row
 
 
-def _message(world: World, body: bytes) -> str:
+def _message(seen: Seen, body: bytes) -> str:
     message = decode_message(body)
-    return world.history.path(message.run_id, message.call_id) if isinstance(message, Message) else "marker"
+    return seen.path(message.run_id, message.call_id) if isinstance(message, Message) else "marker"
 
 
 # ── the store ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _runs(world: World) -> Iterator[tuple[str, Row]]:
-    for run_id, run in world.store.runs.items():
+def _runs(seen: Seen) -> Iterator[tuple[str, Row]]:
+    for run_id, run in seen.world.store.runs.items():
         row = {"status": _text(run, k.STATUS), "open calls": _text(run, k.OPEN), "armed joins": _text(run, k.ARMED)}
         row["dead calls"] = _text(run, k.DEAD_COUNT)
         if k.RESULT in run.fields:
@@ -127,33 +148,34 @@ def _runs(world: World) -> Iterator[tuple[str, Row]]:
         yield run_id, {name: value for name, value in row.items() if value}
 
 
-def _calls(world: World) -> Iterator[tuple[str, Row]]:
-    for order, call in enumerate(world.history.calls.values()):
-        run = world.store.runs.get(call.key[0])
+def _calls(seen: Seen) -> Iterator[tuple[str, Row]]:
+    for order, call in enumerate(seen.world.history.calls.values()):
+        run = seen.world.store.runs.get(call.key[0])
         if run is not None and k.state(call.key[1]) in run.fields:
-            yield call.path, {"#": f"{order:05}", **_call(world, run, call)}
+            yield call.path, {"#": f"{order:05}", **_call(seen, run, call)}
 
 
-def _call(world: World, run: Run, call: CallView) -> Row:
+def _call(seen: Seen, run: Run, call: CallView) -> Row:
     call_id, fields = call.key[1], run.fields
     row = {"state": _text(run, k.state(call_id)), "attempt": _text(run, k.attempt(call_id))}
-    holder = run.holder(call_id, world.clock.time_ms)
+    holder = run.holder(call_id, seen.world.clock.time_ms)
     if holder is not None:
-        row["lease"] = f"{_worker(holder[0])} until {seconds(world.clock.time_ms + holder[1])}"
+        gone = "" if holder[0] in seen.alive else " (gone)"
+        row["lease"] = f"{seen.worker(holder[0])}{gone} until {seconds(seen.world.clock.time_ms + holder[1])}"
     if k.due(call_id) in fields:
         row["not before"] = seconds(int(fields[k.due(call_id)]))
     row["data"] = _read(lambda: payload(wire.decode_record(fields[k.record(call_id)]).data))
     if k.outbox(call_id) in fields:
-        row["to bring about"] = _read(lambda: _outbox(world, call.key[0], fields[k.outbox(call_id)]))
+        row["to bring about"] = _read(lambda: _outbox(seen, call.key[0], fields[k.outbox(call_id)]))
     if k.failure(call_id) in fields:
         row["failure"] = _read(lambda: _failure(fields[k.failure(call_id)]))
     return {name: value for name, value in row.items() if value}
 
 
-def _outbox(world: World, run_id: str, value: bytes) -> str:
+def _outbox(seen: Seen, run_id: str, value: bytes) -> str:
     outbox = wire.decode_outbox(value)
     parts = [f"call {child.task.partition('.')[2]}" for child in outbox.children]
-    parts += [f"event {event_name(world, run_id, need.name)}" for need in outbox.emitted]
+    parts += [f"event {event_name(seen, run_id, need.name)}" for need in outbox.emitted]
     parts += ["a join" for _ in outbox.armed]
     return ", ".join(parts)
 
@@ -163,15 +185,15 @@ def _failure(value: bytes) -> str:
     return f"{failure.kind}: {failure.message}"
 
 
-def _joins(world: World) -> Iterator[tuple[str, Row]]:
-    for order, join in enumerate(world.history.joins.values()):
-        run = world.store.runs.get(join.key[0])
+def _joins(seen: Seen) -> Iterator[tuple[str, Row]]:
+    for order, join in enumerate(seen.world.history.joins.values()):
+        run = seen.world.store.runs.get(join.key[0])
         if run is not None and k.join_state(join.key[1]) in run.fields:
-            then, parent = join.record.then.task.partition(".")[2], world.history.path(join.key[0], join.record.parent)
-            yield f"{then}, armed by {parent}", {"#": f"{order:05}", **_join(world, run, join)}
+            then, parent = join.record.then.task.partition(".")[2], seen.path(join.key[0], join.record.parent)
+            yield f"{then}, armed by {parent}", {"#": f"{order:05}", **_join(seen, run, join)}
 
 
-def _join(world: World, run: Run, join: JoinView) -> Row:
+def _join(seen: Seen, run: Run, join: JoinView) -> Row:
     join_id, needs = join.key[1], join.record.needs
     row = {"state": _text(run, k.join_state(join_id))}
     if join.record.at_least < len(needs):
@@ -179,7 +201,7 @@ def _join(world: World, run: Run, join: JoinView) -> Row:
     for need in needs:
         times = f" x{need.count}" if need.count > 1 else ""
         met = k.mark(join_id, need.name) in run.fields
-        row[f"{NEEDS}{event_name(world, join.key[0], need.name)}{times}"] = "is met" if met else "waits"
+        row[f"{NEEDS}{event_name(seen, join.key[0], need.name)}{times}"] = "met" if met else "not yet"
     return row
 
 
@@ -187,56 +209,56 @@ NEEDS = "need "
 """How the cells of a join begin that say what it needs."""
 
 
-def event_name(world: World, run_id: str, name: str) -> str:
+def event_name(seen: Seen, run_id: str, name: str) -> str:
     """An event's name. The library's own are reports of a fork's member."""
-    return f"result of {world.history.path(run_id, name[1:])}" if name.startswith("~") else name
+    return f"result of {seen.path(run_id, name[1:])}" if name.startswith("~") else name
 
 
-def _events(world: World) -> Iterator[tuple[str, Row]]:
-    for run_id, run in world.store.runs.items():
+def _events(seen: Seen) -> Iterator[tuple[str, Row]]:
+    for run_id, run in seen.world.store.runs.items():
         for field, value in run.fields.items():
             what, _, rest = field.partition(":")
             if what == "e" and not field.endswith("#"):
                 name, _, number = rest.rpartition(":")
-                yield event_name(world, run_id, name), {"#": f"{name}.{number:>04}", **_event(world, run_id, value)}
+                yield event_name(seen, run_id, name), {"#": f"{name}.{number:>04}", **_event(seen, run_id, value)}
 
 
-def _event(world: World, run_id: str, value: bytes) -> Row:
+def _event(seen: Seen, run_id: str, value: bytes) -> Row:
     try:
         event = wire.decode_event(value)
     except Exception as error:
         return {"unreadable": str(error)}
-    return {"by": world.history.path(run_id, event.call_id), "data": payload(event.data)}
+    return {"by": seen.path(run_id, event.call_id), "data": payload(event.data)}
 
 
 # ── the indexes ───────────────────────────────────────────────────────────────────────────────
 
 
-def _timers(world: World) -> Iterator[tuple[str, Row]]:
-    for member, due_ms in world.store.indexes.get(e.TIMERS, {}).items():
+def _timers(seen: Seen) -> Iterator[tuple[str, Row]]:
+    for member, due_ms in seen.world.store.indexes.get(e.TIMERS, {}).items():
         timer = wire.decode_timer(member)
         row = {"#": f"{timer.call_id}.{timer.token}", "due": seconds(due_ms)}
         if timer.token:
-            row["set by"] = _worker(timer.token)
+            row["set by"] = seen.worker(timer.token)
         if timer.tries:
             row["tries"] = str(timer.tries)
-        yield world.history.path(timer.run_id, timer.call_id), row
+        yield seen.path(timer.run_id, timer.call_id), row
 
 
-def _lists(world: World) -> Iterator[tuple[str, Row]]:
-    for index, entries in world.store.indexes.items():
+def _lists(seen: Seen) -> Iterator[tuple[str, Row]]:
+    for index, entries in seen.world.store.indexes.items():
         if index != e.TIMERS:
             for member, score in entries.items():
-                yield _member(world, index, member), {"#": index, "listed as": index, "since": seconds(score)}
+                yield _member(seen, index, member), {"#": index, "listed as": index, "since": seconds(score)}
 
 
-def _member(world: World, index: str, member: bytes) -> str:
+def _member(seen: Seen, index: str, member: bytes) -> str:
     if index == e.DEAD:
-        return _read(lambda: world.history.path(*wire.decode_dead(member)))
+        return _read(lambda: seen.path(*wire.decode_dead(member)))
     return member.decode(errors="replace")
 
 
-_LOOKS: dict[str, Callable[[World], Iterator[tuple[str, Row]]]] = {
+_LOOKS: dict[str, Callable[[Seen], Iterator[tuple[str, Row]]]] = {
     "worker": _workers,
     "queue": _queues,
     "run": _runs,
@@ -269,8 +291,3 @@ def _read(read: Callable[[], str]) -> str:
 def _text(run: Run, field: str) -> str:
     value = run.fields.get(field)
     return value.decode(errors="replace") if value is not None else ""
-
-
-def _worker(token: str) -> str:
-    """Who drew a token: ``fan/1.12`` is the twelfth thing that somebody began, and it was ``fan/1``."""
-    return token.rpartition(".")[0] or token

@@ -104,7 +104,7 @@ def _need(story: Story, join: str, cell: str, fired: Moment) -> Iterator[str]:
     if len(events) < needed or events[needed - 1][0].number > fired.number:
         yield "    not emitted when the join fired"
     for moment, key, before, row in story.changes:
-        if key == join and row.get(cell) == "is met" and (before or {}).get(cell) != "is met":
+        if key == join and row.get(cell) == "met" and (before or {}).get(cell) != "met":
             yield f"    marked ({_who(moment)})"
 
 
