@@ -23,13 +23,12 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     loaded = open_file(options.file)
-    recording = record(loaded.program, loaded.scenario.schedule())
     if options.step is None:
-        lines = sequence.diagram(recording.result.trace, limit=None, width=paint.width())
-        lines.append(text.ending(recording))
+        result = loaded.play()
+        paint.show([*sequence.diagram(result.trace, limit=None, width=paint.width()), f"     {text.ending(result)}"])
     else:
-        lines = state.after(recording, _number(recording, options.step))
-    paint.show(lines)
+        recording = record(loaded.program, loaded.scenario.schedule())
+        paint.show(state.after(recording, _number(recording, options.step)))
     return 0
 
 

@@ -7,7 +7,7 @@ it shows is ``page/page.js``'s business; here is only what it shows: the steps, 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,8 @@ def data(result: Result, replay: str) -> dict[str, Any]:
         "faults": [{"address": str(fault), "step": _where(result, fault)} for fault in result.schedule.faults],
         "parting": {"text": str(parting), "step": parting.number} if parting is not None else None,
         "replay": replay,
-        "ending": ending(recording).strip("▶ "),
+        "ending": ending(result).strip("▶ "),
+        "skipped": recording.moments[0].number - 1 if recording.moments else 0,
         "sections": SECTIONS,
         "lanes": lanes,
         "first": recording.first,
@@ -93,7 +94,9 @@ def _lanes(recording: Recording) -> list[dict[str, Any]]:
     trace = recording.result.trace
     workers = sorted({step.process for step in trace} - {"client"})
     processes = [name for name in ("client", *workers) if any(step.process == name for step in trace)]
-    lanes: list[dict[str, Any]] = [{"name": name, "kind": "process", "busy": _busy(trace, name)} for name in processes]
+    lanes: list[dict[str, Any]] = [
+        {"name": name, "kind": "process", "busy": _busy(recording, name)} for name in processes
+    ]
     lanes += [{"name": _queue(queue), "kind": "queue"} for queue in recording.program.queues]
     return [*lanes, {"name": STORE, "kind": STORE}]
 
@@ -102,16 +105,19 @@ def _queue(name: str) -> str:
     return f"queue {name}"
 
 
-def _busy(trace: Sequence[Any], process: str) -> list[dict[str, Any]]:
-    """From which step to which the process was busy with what, and between which it was frozen."""
+def _busy(recording: Recording, process: str) -> list[dict[str, Any]]:
+    """From which step to which the process was busy with what, and between which it was frozen; if one sees it."""
+    trace = recording.result.trace
+    begin = recording.moments[0].number - 1 if recording.moments else 0
     return [
         {
             "from": activity.first + 1,
             "to": activity.last + 1,
             "call": trace[activity.first].path,
-            "frozen": [(begin + 1, end + 1) for begin, end in activity.frozen],
+            "frozen": [(start + 1, end + 1) for start, end in activity.frozen],
         }
         for activity in activities(trace, process)
+        if activity.last >= begin
     ]
 
 

@@ -23,9 +23,15 @@ def campaign(report: Report, replays: Sequence[str]) -> dict[str, Any]:
         "bound": report.bound,
         "runs": report.runs,
         "steps": report.steps,
-        "states": 0,
+        "states": report.states,
         "seconds": round(report.seconds, 3),
         "crash_points": {"hit": report.hit, "defined": report.defined},
+        "coverage": [
+            {"role": role, "effect": effect, "mode": mode, "hit": hit, "defined": defined}
+            for (role, effect, mode), (hit, defined) in report.kinds.items()
+        ],
+        "unseen": round(report.unseen, 4),
+        "missed": report.missed,
         "violations": [violation(found, replay) for found, replay in zip(report.violations, replays, strict=True)],
     }
 

@@ -11,7 +11,6 @@ from itertools import islice
 from typing import NamedTuple
 
 from ..faults import Point
-from ..laws import Violated
 from ..program import Program
 from ..runner import LAWS, Result, apply, play
 from ..schedule import Schedule
@@ -40,28 +39,16 @@ class Unmade(NamedTuple):
 
 
 class Recording:
-    """``first``: the view before the first moment. ``holders``: whose the tokens were. ``unmade``: what the violation
-    kept from being done, if it did."""
+    """``first``: the view before the first moment. ``holders``: whose the tokens were."""
 
     def __init__(
-        self,
-        program: Program,
-        result: Result,
-        first: View,
-        moments: list[Moment],
-        holders: dict[str, str],
-        unmade: Unmade | None,
+        self, program: Program, result: Result, first: View, moments: list[Moment], holders: dict[str, str]
     ) -> None:
         self.program = program
         self.result = result
         self.first = first
         self.moments = moments
         self.holders = holders
-        self.unmade = unmade
-
-    @property
-    def violation(self) -> Violated | None:
-        return self.result.violation
 
     def view(self, number: int) -> View:
         """The view after step ``number``; 0: before the first."""
@@ -82,28 +69,42 @@ class Recording:
 def record(program: Program, schedule: Schedule) -> Recording:
     """Play a schedule and watch it."""
     result = play(program, schedule)
-    watched = 0 if result.world.step <= LONGEST else result.world.step - TAIL
     world = World(program, LAWS)
-    faults = {fault.point: fault.mode for fault in schedule.faults}
-    steps = _steps(world, faults, dict(schedule.deviations))
-    unmade: Unmade | None = None
-    for _ in islice(steps, watched):
+    steps = _steps(world, schedule)
+    for _ in islice(steps, 0 if result.world.step <= LONGEST else result.world.step - TAIL):
         pass
     holders: dict[str, str] = {}
     made, first = len(world.trace), look(world, holders)
     before, moments = first, list[Moment]()
-    for unmade in steps:
+    for _ in steps:
         trace, after = world.trace, look(world, holders)
-        if len(trace) == made:
-            continue
-        made, unmade = len(trace), None
-        moments.append(Moment(made, trace[-1], *_difference(before, after)))
-        before = after
-    return Recording(program, result, first, moments, holders, unmade if result.violation is not None else None)
+        if len(trace) > made:
+            made = len(trace)
+            moments.append(Moment(made, trace[-1], *_difference(before, after)))
+            before = after
+    return Recording(program, result, first, moments, holders)
 
 
-def _steps(world: World, faults: dict[Point, str], deviations: dict[int, int]) -> Iterator[Unmade | None]:
+def unmade(program: Program, result: Result) -> Unmade | None:
+    """The step that a law forbade, if the result was ended by one that did."""
+    world = World(program, LAWS)
+    steps = _steps(world, result.schedule)
+    for _ in islice(steps, result.world.step - 1):
+        pass
+    about = next(steps, None)
+    return about if result.violation is not None and _is_missing(world, about) else None
+
+
+def _is_missing(world: World, about: Unmade | None) -> bool:
+    """Whether what was to be done is not in the trace."""
+    latest = world.trace[-1:]
+    return about is not None and not (latest and (latest[0].process, latest[0].point) == about)
+
+
+def _steps(world: World, schedule: Schedule) -> Iterator[Unmade | None]:
     """Make the steps of a schedule as ``runner.play`` does, pausing after each; says what was to be done in it."""
+    faults = {fault.point: fault.mode for fault in schedule.faults}
+    deviations = dict(schedule.deviations)
     while True:
         actions = world.enabled()
         if not actions:

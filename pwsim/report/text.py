@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from ..campaign import Report, Violation
 from ..faults import describe
 from ..runner import Result
 from . import divergence, sequence
 from .paint import WIDEST
-from .recording import Recording, record
+from .recording import unmade
 
 
 def sentence(violation: Violation) -> str:
@@ -24,33 +26,37 @@ def timeline(result: Result, *, width: int = WIDEST) -> list[str]:
 def summary(report: Report) -> list[str]:
     """What a campaign did and found, for people."""
     rate = report.runs / report.seconds if report.seconds else 0
-    return [
+    what = "states" if report.states else "schedules"
+    lines = [
         f"{report.verdict}: {report.bound}",
-        f"{report.runs:,} schedules, {report.steps:,} steps in {report.seconds:.2f} s ({rate:,.0f} schedules/s); "
+        f"{report.runs:,} {what}, {report.steps:,} steps in {report.seconds:.2f} s ({rate:,.0f} {what}/s); "
         f"crash points hit {report.hit:,} of {report.defined:,}",
     ]
+    if not report.states and not report.violations:
+        lines.append(
+            f"about {100 * report.unseen:.0f} % of further schedules would show a sequence of effects not yet seen"
+        )
+    return lines
 
 
 def failure(violation: Violation, replay: str, *, width: int = WIDEST) -> list[str]:
     """A failure in full."""
     result = violation.result
-    program = result.world.program
-    parting = divergence.from_passing(program, result)
+    parting = divergence.from_passing(result.world.program, result)
+    end = wrap(ending(result), width, initial_indent=" " * 5, subsequent_indent=" " * 7)
     lines = [sentence(violation), "", *[f"  fault: {fault}" for fault in violation.faults]]
     lines += [""] if violation.faults else []
-    lines += sequence.diagram(result.trace, limit=sequence.MAX_LINES - 1, width=width)
-    lines += [ending(record(program, result.schedule)), ""]
+    lines += [*sequence.diagram(result.trace, limit=sequence.MAX_LINES - len(end), width=width), *end, ""]
     lines.append(str(parting) if parting else "it fails without any fault: there is no passing run to compare it with")
     return [*lines, f"replay: {replay}"]
 
 
-def ending(recording: Recording) -> str:
+def ending(result: Result) -> str:
     """How a run ended: which law it broke, and in what."""
-    broken, unmade = recording.violation, recording.unmade
+    broken = result.violation
     if broken is None:
-        return "     ▶ the end: no law is broken"
-    if unmade is not None:
-        return f"     ▶ {broken.law} forbids what follows: {unmade.process}  {unmade.point}: {broken.sentence}"
-    return (
-        f"     ▶ {broken.law} is broken: {broken.sentence}" if broken.law != "machine" else f"     ▶ {broken.sentence}"
-    )
+        return "▶ the end: no law is broken"
+    forbidden = unmade(result.world.program, result)
+    if forbidden is not None:
+        return f"▶ {broken.law} forbids what follows: {forbidden.process}  {forbidden.point}: {broken.sentence}"
+    return f"▶ {broken.law} is broken: {broken.sentence}" if broken.law != "machine" else f"▶ {broken.sentence}"

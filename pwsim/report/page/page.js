@@ -138,6 +138,8 @@ function drawDiagram() {
   }
   byId("lanes").append(make("span"), make("span"), names);
   byId("rows").append(...steps.map(row));
+  byId("skipped").textContent = `${data.skipped} steps before these are left out`;
+  byId("skipped").hidden = !data.skipped;
   byId("ending").textContent = data.ending;
 }
 
