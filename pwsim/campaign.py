@@ -12,16 +12,23 @@ from itertools import islice
 
 from msgspec import Struct
 
-from .explore import faults as explore_faults
-from .explore import random as explore_random
-from .faults import Fault, Point, core, families
-from .laws import Violated, Watch
+from pwf_runtime.errors import UsageError
+
+from .coverage import Coverage, Kind
+from .explore import delays, exhaustive
+from .explore import faults as every_fault
+from .explore import random as at_random
+from .explore.pct import pct
+from .faults import Fault, core, families
+from .laws import Violated
 from .program import Program
 from .runner import Result, play
 from .schedule import Schedule
 from .shrink import shrink
 
-STRATEGIES = ("portfolio", "faults", "random")
+STRATEGIES = ("portfolio", "faults", "random", "pct:D", "delays:D", "exhaustive")
+REPEAT = 50
+"""One schedule in so many is played again, and must leave the same trace."""
 
 
 class Violation(Struct, frozen=True):
@@ -37,22 +44,31 @@ class Violation(Struct, frozen=True):
 
 
 class Report(Struct):
-    """What a campaign did and found."""
+    """What a campaign did and found.
+
+    ``defined``, ``hit``: crash points of the run without faults, and how many of them were struck. ``kinds``: the same
+    by role, effect and mode. ``states``: distinct states, where they are told apart. ``unseen``: the estimated chance
+    that the next schedule shows a new sequence of effects. ``missed``: situations that no schedule has shown.
+    """
 
     program: Program
     verdict: str
     bound: str
     runs: int = 0
     steps: int = 0
+    states: int = 0
     seconds: float = 0.0
     defined: int = 0
     hit: int = 0
+    kinds: dict[Kind, tuple[int, int]] = {}
+    unseen: float = 1.0
+    missed: list[str] = []
     violations: list[Violation] = []
 
 
 class Campaign:
     """Bounds and bookkeeping. ``strategy`` is one of ``STRATEGIES``; ``runs`` bounds the random part; ``budget`` is in
-    seconds of real time, ``None``: no limit; ``faults`` names families (``None``: all)."""
+    seconds of real time, ``None``: no limit; ``faults`` names families (``None``: the default profile)."""
 
     def __init__(
         self,
@@ -77,8 +93,7 @@ class Campaign:
         self.budget = budget
         self.on_result = on_result
         """Called with every schedule that was played."""
-        self._points: set[tuple[Point, str]] = set()
-        self._struck: set[tuple[Point, str]] = set()
+        self._kind, self._depth = _strategy(strategy)
 
     def run(self) -> Report:
         """Play schedules until the bound, the budget or a violation."""
@@ -87,61 +102,89 @@ class Campaign:
         self.program.expects(self.modes)
         clean = play(self.program, Schedule())
         self.program.reference = clean.world.committed_graph() if clean.violation is None else None
-        self._points = {(point, mode) for point, modes in _points(self.program) for mode in modes if mode in self.modes}
+        coverage = Coverage(self.program, self.modes)
         for result in self._schedules():
             report.runs += 1
             report.steps += result.steps
-            self._struck.update((fault.point, fault.mode) for fault in result.schedule.faults)
-            if self.on_result is not None:
-                self.on_result(result)
-            if result.violation is not None:
-                report.verdict = "violation"
-                report.violations.append(_violation(self.program, result))
+            self._take(result, report, coverage)
+            if report.violations:
                 break
             if self.budget is not None and time.monotonic() - began > self.budget:
                 report.verdict, report.bound = "inconclusive", f"{self.budget:g} s ran out before: {report.bound}"
                 break
+        if self._kind == "exhaustive":
+            report.states, report.bound = report.runs, f"{report.bound}: {report.runs:,} states"
         report.seconds = time.monotonic() - began
-        report.defined, report.hit = len(self._points), len(self._points & self._struck)
+        report.defined, report.hit, report.kinds = len(coverage.defined), coverage.hit(), coverage.kinds()
+        report.unseen, report.missed = coverage.unseen(), coverage.unseen_situations()
         return report
 
+    def _take(self, result: Result, report: Report, coverage: Coverage) -> None:
+        if self._kind != "exhaustive" or result.violation is not None or report.runs % REPEAT == 0:
+            coverage.note(result)
+        if self.on_result is not None:
+            self.on_result(result)
+        if result.violation is None and self._kind != "exhaustive" and report.runs % REPEAT == 0:
+            result = _repeated(self.program, result)
+        if result.violation is not None:
+            report.verdict = "violation"
+            report.violations.append(_violation(self.program, result))
+
     def _schedules(self) -> Iterator[Result]:
-        if self.strategy in ("portfolio", "faults"):
-            yield from explore_faults.explore(self.program, self.modes, self.many, self.max_faults)
-        if self.strategy in ("portfolio", "random"):
-            found = explore_random.explore(self.program, self.modes, max(self.max_faults, 3), seed=self.seed)
-            yield from islice(found, self.runs)
+        program, modes, kind = self.program, self.modes, self._kind
+        many = max(self.max_faults, 3)
+        if kind in ("portfolio", "faults"):
+            yield from every_fault.explore(program, modes, self.many, self.max_faults)
+        if kind in ("portfolio", "random"):
+            yield from islice(at_random.explore(program, modes, many, seed=self.seed), self.runs)
+        if kind in ("portfolio", "pct"):
+            found = at_random.explore(program, modes, many, seed=~self.seed, ordering=pct(self._depth))
+            yield from islice(found, self.runs if kind == "pct" else self.runs // 4)
+        if kind == "delays":
+            yield from delays.explore(program, self.many, self.max_faults, self._depth)
+        if kind == "exhaustive":
+            yield from exhaustive.explore(program, self.many, self.max_faults)
 
     def _bound(self) -> str:
-        workers = f"{self.program.workers} workers per service"
-        parts = []
-        if self.strategy in ("portfolio", "faults"):
-            upto = {0: "no faults", 1: "every single fault", 2: "every single fault and every pair"}
-            parts.append(
-                upto.get(self.max_faults, f"all sets of up to {self.max_faults} faults") + " in the default order"
-            )
-        if self.strategy in ("portfolio", "random"):
-            parts.append(f"{self.runs} random schedules (seed {self.seed}) of up to {max(self.max_faults, 3)} faults")
-        return f"{workers}: {', and '.join(parts)}"
+        workers, many = f"{self.program.workers} workers per service", max(self.max_faults, 3)
+        sets = {0: "no faults", 1: "every single fault", 2: "every single fault and every pair"}
+        upto = sets.get(self.max_faults, f"all sets of up to {self.max_faults} faults")
+        words = {
+            "portfolio": f"{upto} in the default order, and {self.runs:,} random schedules "
+            f"(seed {self.seed}) of up to {many} faults",
+            "faults": f"{upto} in the default order",
+            "random": f"{self.runs:,} random schedules (seed {self.seed}) of up to {many} faults",
+            "pct": f"{self.runs:,} schedules (seed {self.seed}) by priorities of depth {self._depth}, "
+            f"of up to {many} faults",
+            "delays": f"all schedules of up to {self._depth} deviations from the default order and "
+            f"up to {self.max_faults} faults",
+            "exhaustive": f"all orders and up to {self.max_faults} faults of workers and servers",
+        }
+        return f"{workers}: {words[self._kind]}"
 
 
-def _points(program: Program) -> Iterator[tuple[Point, tuple[str, ...]]]:
-    """The crash points of a run without faults, with the modes that each has."""
-    from .world.world import World
+def _strategy(text: str) -> tuple[str, int]:
+    """A strategy's name and its number. Raises ``UsageError``."""
+    kind, colon, number = text.partition(":")
+    takes_number = kind in ("pct", "delays")
+    known = [name.partition(":")[0] for name in STRATEGIES]
+    if kind not in known or (colon and not (takes_number and number.isdigit() and int(number) > 0)):
+        raise UsageError(f"there is no strategy {text!r}; there are {', '.join(STRATEGIES)} (D is a number from 1)")
+    return kind, int(number) if number else 3
 
-    world = World(program, Watch(()))
-    while True:
-        actions = world.enabled()
-        if actions:
-            at = world.point(min(actions))
-            if at is not None:
-                yield at
-            world.apply(min(actions))
-        elif not world.advance():
-            return
+
+def _repeated(program: Program, result: Result) -> Result:
+    """Play a schedule again: the same, or a violation."""
+    again = play(program, result.schedule)
+    if again.violation is None and again.fingerprint() != result.fingerprint():
+        sentence = (
+            "the same schedule left another trace when it was played again: something depends on more than its input"
+        )
+        again.violation = Violated("determinism", sentence)
+    return again
 
 
 def _violation(program: Program, result: Result) -> Violation:
     small = shrink(program, result)
-    assert isinstance(small.violation, Violated)
+    assert small.violation is not None
     return Violation(small.violation.law, small.violation.sentence, small)

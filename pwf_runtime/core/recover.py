@@ -8,6 +8,8 @@ runs when one comes back.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -55,7 +57,7 @@ class Marked(Struct, frozen=True):
 class MarkMachine(Machine):
     """Sends a marker through a queue, if the last one is ``interval_ms`` old."""
 
-    TABLE = (
+    TABLE: ClassVar[tuple[Row, ...]] = (
         Row(ReadingMarkers, Entries, "_read", (SendingMarker, Marked)),
         Row(SendingMarker, Published, "_sent", (NotingMarker,)),
         Row(NotingMarker, Indexed, "_noted", (Marked,)),
@@ -165,7 +167,7 @@ NEXT = (Scanning, Acking)
 class ScanMachine(Machine):
     """A marker came back: publishes the calls of its queue whose messages were lost."""
 
-    TABLE = (
+    TABLE: ClassVar[tuple[Row, ...]] = (
         Row(ReadingRuns, Entries, "_read", NEXT),
         Row(Scanning, TxnReply, "_scanned", (Probing, Completing, Listing, Unlisting, *NEXT)),
         Row(Probing, TxnReply, "_probed", (Republishing, *NEXT)),

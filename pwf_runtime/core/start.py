@@ -7,6 +7,7 @@ scan finds. Beginning it again with the same task and data is the same run; with
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import ClassVar
 
 from msgspec import Struct
 
@@ -75,7 +76,7 @@ class Conflict(Struct, frozen=True):
 class StartMachine(Machine):
     """Begins runs. ``begin`` takes the run, the full name of its first task, and that task's data."""
 
-    TABLE = (
+    TABLE: ClassVar[tuple[Row, ...]] = (
         Row(Opening, Indexed, "_opened", (Starting,)),
         Row(Starting, TxnReply, "_started", (Publishing, Closing, Conflict, Begun)),
         Row(Publishing, Published, "_published", (Begun, Waiting)),

@@ -7,6 +7,8 @@ longer, and after a bounded number of tries its call is dead, with the reason.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -73,7 +75,7 @@ class Swept(Struct, frozen=True):
 class SweepMachine(Machine):
     """Publishes what is due."""
 
-    TABLE = (
+    TABLE: ClassVar[tuple[Row, ...]] = (
         Row(Reading, Entries, "_read", (Publishing, Swept)),
         Row(Publishing, Published, "_published", (Noting, Removing)),
         Row(Noting, TxnReply, "_noted", (Noting, Burying, Delaying)),

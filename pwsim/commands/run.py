@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--workers", type=int, default=2, help="workers per service (default %(default)s)")
     parser.add_argument("--faults", help="fault families, comma-separated (default: all)")
     parser.add_argument("--max-faults", type=int, default=2, metavar="K")
-    parser.add_argument("--strategy", choices=STRATEGIES, default="portfolio")
+    parser.add_argument("--strategy", default="portfolio", help=f"{', '.join(STRATEGIES)} (default %(default)s)")
     parser.add_argument("--budget", type=float, metavar="SECONDS")
     parser.add_argument("--planted", default="", metavar="BUG", help="simulate a protocol with this planted bug")
     parser.add_argument("--html", type=Path, metavar="OUT", help="write a page of a failure (a file, or a folder)")

@@ -6,47 +6,66 @@ stalls gets further than one in which each stall is soon followed by a crash.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
+from typing import TypeAlias
 
 from ..faults import FAMILIES, Fault
 from ..laws import Watch
 from ..program import Program
 from ..runner import LAWS, Result, apply, finish
 from ..schedule import Schedule, chance
-from ..world.world import World
+from ..world.world import Action, World
+
+Order: TypeAlias = Callable[[list[Action], int], int]
+"""Chooses: the number of an action among those enabled at a step."""
+
+Ordering: TypeAlias = Callable[[Random, int], Order]
+"""Draws an order for one schedule of about so many steps."""
 
 
-def explore(program: Program, modes: frozenset[str], max_faults: int, *, seed: int, first: int = 0) -> Iterator[Result]:
+def uniform(rng: Random, _steps: int) -> Order:
+    """Each enabled action is as likely as the others."""
+    return lambda actions, _step: rng.randrange(len(actions)) if len(actions) > 1 else 0
+
+
+def explore(
+    program: Program,
+    modes: frozenset[str],
+    max_faults: int,
+    *,
+    seed: int,
+    first: int = 0,
+    ordering: Ordering = uniform,
+) -> Iterator[Result]:
     """Schedules ``first``, ``first + 1``, ... of this seed, without end."""
-    points = _steps(program)
+    world = World(program, Watch(()))
+    finish(world)
+    steps = max(world.step, 2)
     while True:
-        yield play(program, modes, max_faults, chance(seed, first), points)
+        yield play(program, modes, max_faults, chance(seed, first), steps, ordering)
         first += 1
 
 
-def _steps(program: Program) -> int:
-    world = World(program, Watch(()))
-    finish(world)
-    return world.step
-
-
-def play(program: Program, modes: frozenset[str], max_faults: int, rng: Random, points: int) -> Result:
-    """One random schedule. ``points``: how many steps a run has, to spread the faults over all of it."""
+def play(
+    program: Program, modes: frozenset[str], max_faults: int, rng: Random, steps: int, ordering: Ordering
+) -> Result:
+    """One random schedule. ``steps``: how many a run without faults has, to spread the faults over all of it."""
     world = World(program, LAWS)
     allowed = _swarm(modes, rng)
     wanted = rng.randint(0, max_faults) if allowed else 0
+    order = ordering(rng, steps)
     faults: list[Fault] = []
     deviations: list[tuple[int, int]] = []
-    likely = 1.5 * wanted / points
-    violation = None
-    while violation is None:
+    likely = 1.5 * wanted / steps
+    while True:
         actions = world.enabled()
         if not actions:
             if world.advance():
                 continue
+            violation = finish(world)
             break
-        number = rng.randrange(len(actions)) if len(actions) > 1 else 0
+        number = order(actions, world.step)
         action = actions[number]
         if len(actions) > 1 and action != min(actions):
             deviations.append((world.step, number))
@@ -58,8 +77,8 @@ def play(program: Program, modes: frozenset[str], max_faults: int, rng: Random, 
                 mode = rng.choice(possible)
                 faults.append(Fault(at[0], mode))
         violation = apply(world, action, mode)
-    if violation is None:
-        violation = finish(world)
+        if violation is not None:
+            break
     return Result(world, Schedule(tuple(faults), tuple(deviations)), violation, world.step)
 
 

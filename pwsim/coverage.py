@@ -1,0 +1,120 @@
+"""What a campaign has met: crash points, situations, and an estimate of what the next schedule may still show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from pwf_runtime.core.txn import TxnReply
+
+from .faults import AFTER, BEFORE, Point
+from .laws import Watch
+from .program import Program
+from .runner import Result, apply
+from .world.world import World
+
+Kind: TypeAlias = tuple[str, str, str]
+"""(role, effect, mode): a crash point without its call."""
+
+SITUATIONS = (
+    "a worker died",
+    "a call was parked",
+    "a stale attempt did not commit",
+    "a call was taken over",
+    "a committed call was finished by another worker",
+    "a finished call was delivered again",
+    "a join was fired by its last arrival",
+    "a run completed",
+)
+"""What every campaign with crashes must have seen sometimes, or it proves little."""
+
+
+class Coverage:
+    """Kept up by ``note`` with each schedule."""
+
+    def __init__(self, program: Program, modes: frozenset[str]) -> None:
+        self.defined = {(point, mode) for point, possible in points(program) for mode in possible if mode in modes}
+        self.struck: set[tuple[Point, str]] = set()
+        self.situations: set[str] = set()
+        self.last_arrivals: set[str] = set()
+        """The calls that were seen to fire a join, each by being the last to arrive."""
+        self._shapes: Counter[int] = Counter()
+
+    def note(self, result: Result) -> None:
+        """Take in a schedule."""
+        self.struck.update([(fault.point, fault.mode) for fault in result.schedule.faults])
+        shape = []
+        for step in result.trace:
+            shape.append((step.path, step.effect, step.fault))
+            if step.effect in _TELLING or step.fault:
+                self._look(step.effect, step.path, step.fault, step.answer)
+        self._shapes[hash(tuple(shape))] += 1
+
+    def _look(self, effect: str, path: str, fault: str, answer: object) -> None:
+        if fault in (BEFORE, AFTER):
+            self.situations.add("a worker died")
+        elif effect == "add to timers":
+            self.situations.add("a call was parked")
+        elif effect == "look":
+            self.situations.add("a committed call was finished by another worker")
+        elif effect == "complete":
+            self.situations.add("a run completed")
+        elif effect == "fire":
+            self.situations.add("a join was fired by its last arrival")
+            self.last_arrivals.add(path)
+        elif isinstance(answer, TxnReply):
+            self._look_at_reply(effect, answer)
+
+    def _look_at_reply(self, effect: str, reply: TxnReply) -> None:
+        if effect == "claim" and reply.held and reply.replies[1] > 1:
+            self.situations.add("a call was taken over")
+        elif effect == "claim" and not reply.held and reply.replies[0][3] is None:
+            self.situations.add("a finished call was delivered again")
+        elif effect == "commit" and not reply.held:
+            self.situations.add("a stale attempt did not commit")
+
+    def hit(self) -> int:
+        """How many of the crash points of the run without faults were struck."""
+        return len(self.defined & self.struck)
+
+    def kinds(self) -> dict[Kind, tuple[int, int]]:
+        """For each role, effect and mode: crash points struck, and defined."""
+        defined = Counter(map(_kind, self.defined))
+        hit = Counter(map(_kind, self.defined & self.struck))
+        return {kind: (hit[kind], count) for kind, count in sorted(defined.items())}
+
+    def unseen_situations(self) -> list[str]:
+        return [situation for situation in SITUATIONS if situation not in self.situations]
+
+    def unseen(self) -> float:
+        """The chance that the next schedule shows a sequence of effects that none has shown: the share of those seen
+        exactly once (Good and Turing; Good, The population frequencies of species, Biometrika 1953)."""
+        total = sum(self._shapes.values())
+        return sum(1 for count in self._shapes.values() if count == 1) / total if total else 1.0
+
+
+_TELLING = frozenset({"claim", "commit", "add to timers", "look", "complete", "fire"})
+_ROLES = {"start": "client", "sweep": "sweeper", "mark": "recovery", "scan": "recovery"}
+
+
+def _kind(point_and_mode: tuple[Point, str]) -> Kind:
+    point, mode = point_and_mode
+    first, _, rest = point.call.partition(" ")
+    role = _ROLES.get(first, "worker") if not rest or rest.startswith("of ") else "worker"
+    return role, point.effect.partition(" ")[0], mode
+
+
+def points(program: Program) -> Iterator[tuple[Point, tuple[str, ...]]]:
+    """The crash points of a run without faults, with the modes that each has."""
+    world = World(program, Watch(()))
+    while True:
+        action = world.default()
+        if action is not None:
+            at = world.point(action)
+            if at is not None:
+                yield at
+            if apply(world, action) is not None:
+                return
+        elif not world.advance():
+            return
