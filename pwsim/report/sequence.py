@@ -119,18 +119,14 @@ def _lane(name: str, steps: Sequence[TraceStep], shown: Sequence[int], paths: Ma
 
 
 def activities(steps: Sequence[TraceStep], process: str) -> list[Activity]:
-    """What a process was busy with, and from when until when."""
+    """What a process was busy with, and from when until when. It is frozen as a whole, until its next step."""
+    all_of_it = [i for i, step in enumerate(steps) if step.process == process]
+    frozen = tuple([(i, after) for i, after in pairwise([*all_of_it, len(steps)]) if steps[i].fault == STALL])
     mine: dict[tuple[str, int], list[int]] = {}
-    for i, step in enumerate(steps):
-        if step.process == process:
-            mine.setdefault((step.path, step.nth), []).append(i)
-    return [_activity(steps, indexes) for indexes in mine.values()]
-
-
-def _activity(steps: Sequence[TraceStep], mine: Sequence[int]) -> Activity:
-    last = mine[-1] if _is_last(steps[mine[-1]]) else len(steps)
-    frozen = [(i, after) for i, after in pairwise([*mine, len(steps)]) if steps[i].fault == STALL]
-    return Activity(mine[0], last, tuple(frozen))
+    for i in all_of_it:
+        mine.setdefault((steps[i].path, steps[i].nth), []).append(i)
+    lasts = [i[-1] if _is_last(steps[i[-1]]) else len(steps) for i in mine.values()]
+    return [Activity(indexes[0], last, frozen) for indexes, last in zip(mine.values(), lasts, strict=True)]
 
 
 def _is_last(step: TraceStep) -> bool:

@@ -18,7 +18,7 @@ from pwf_runtime.core import wire
 from pwf_runtime.core.model import Message
 from pwf_runtime.store.memory import Run
 
-from ..history import CallView, JoinView
+from ..history import DEFAULT_RUN, CallView, JoinView
 from ..world.process import Process, Slot
 from ..world.world import World
 from .words import seconds
@@ -210,8 +210,10 @@ NEEDS = "need "
 
 
 def event_name(seen: Seen, run_id: str, name: str) -> str:
-    """An event's name. The library's own are reports of a fork's member."""
-    return f"result of {seen.path(run_id, name[1:])}" if name.startswith("~") else name
+    """An event's name, with its run where paths have that too. The library's own are reports of a fork's member."""
+    if name.startswith("~"):
+        return f"result of {seen.path(run_id, name[1:])}"
+    return name if run_id == DEFAULT_RUN else f"{run_id}: {name}"
 
 
 def _events(seen: Seen) -> Iterator[tuple[str, Row]]:

@@ -10,10 +10,12 @@ import pytest
 from pwf_runtime.core.inputs import TaskFailed
 from pwf_runtime.core.model import Failure
 from pwsim.faults import parse
+from pwsim.planted.workflows import fan
+from pwsim.program import Program
 from pwsim.report import divergence, paint, sequence, state, text, why
 from pwsim.report.recording import Recording, record
 from pwsim.report.view import look
-from pwsim.runner import Result
+from pwsim.runner import Result, play
 from pwsim.schedule import Schedule
 
 from .failures import AT_ONCE, EARLY, TWICE, found, played
@@ -234,6 +236,14 @@ def test_each_delivery_is_explained_by_who_brought_it() -> None:
 def test_a_copy_is_explained_by_the_broker() -> None:
     recording = _recorded(played("", "begin > part[1] #1 / receive / duplicate"))
     assert any("a copy that the broker kept" in line for line in why.explain(recording, "begin > part[1]"))
+
+
+def test_events_of_another_run_are_not_taken_for_causes() -> None:
+    result = play(Program([fan], [("begin", 2), ("begin", 2)], prefetch=2), Schedule())
+    lines = why.explain(_recorded(result), "run-2: begin > gather")
+    emitters = [line for line in lines if "emitted by" in line]
+    assert len(emitters) == 2
+    assert all("emitted by run-2: begin > part[" in line for line in emitters)
 
 
 def test_every_call_of_every_schedule_can_be_explained() -> None:
