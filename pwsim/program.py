@@ -143,8 +143,8 @@ class Program:
             return ran
         self._asked += 1
         if self._asked % RECHECK == 0 or effect.message.task not in self._rechecked:
-            self._rechecked.add(effect.message.task)
             self._recheck(effect, remembered, ran)
+            self._rechecked.add(effect.message.task)
         return ran
 
     def _recheck(self, effect: RunTask, remembered: bytes | None, ran: Ran) -> None:
