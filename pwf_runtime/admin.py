@@ -18,7 +18,7 @@ from .core import keys as k
 from .core.effects import DEAD, FINISHED, OPEN, UNREADABLE
 from .core.model import Message
 from .core.recover import FOREVER
-from .core.steps import Steps
+from .core.steps import Snapshot, Steps, read_snapshot, snapshot
 from .core.txn import Add, Delete, Expire, Get, Is, Put, Txn
 from .core.wire import decode_dead, decode_failure, decode_record, encode, number
 from .courier import Courier
@@ -179,28 +179,22 @@ class Admin:
         is ready and publishes it, while an entry removed afterwards could be that of its next death.
         Raises UsageError when there is no such dead call.
         """
-        revive = Txn(
-            "redrive",
-            run_id,
-            compare=(Is(k.STATUS, k.RUNNING), Is(k.state(call_id), k.DEAD)),
-            then=(
-                Put(k.state(call_id), k.READY),
-                Add(k.DEAD_COUNT, -1),
-                Get((k.record(call_id),)),
-                Delete((k.attempt(call_id), k.due(call_id), k.failure(call_id))),
-            ),
-            otherwise=(Get((k.state(call_id), k.record(call_id))),),
-        )
-        reply = self._store.txns([revive])[0]
-        if reply.held:
-            (record,) = reply.replies[2]
-        else:
-            ((state, record),) = reply.replies
-            if state != k.READY:  # ready: an earlier redrive was cut off, or has done its work
-                raise no_such_call(run_id, call_id)
+        found, task = self._look_at(run_id, call_id)
+        message = Message(run_id, call_id, task)
+        if found.state == k.DEAD:
+            reply = self._store.txns([self._steps.redrive(message, found.attempt)])[0]
+            found = found if reply.held else read_snapshot(reply.replies)
+        if found.state not in (k.DEAD, k.READY) or found.status != k.RUNNING:
+            raise no_such_call(run_id, call_id)  # ready: an earlier redrive was cut off, or has done its work
         self._store.index_remove(DEAD, [encode((run_id, call_id))])
-        message = Message(run_id, call_id, decode_record(record).task)
         self._courier.publish([(message.queue, encode_message(message))])
+
+    def _look_at(self, run_id: str, call_id: str) -> tuple[Snapshot, str]:
+        """A call as it is, and its task. Raises UsageError when there is no such call."""
+        found = read_snapshot(self._store.txns([Txn("describe", run_id, then=snapshot(call_id))])[0].replies)
+        if found.record is None:
+            raise no_such_call(run_id, call_id)
+        return found, decode_record(found.record).task
 
     def drop(self, run_id: str, call_id: str) -> None:
         """End a dead call as if it had returned nothing. A join that needed its event, or its fork, cannot fire then.

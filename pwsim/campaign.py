@@ -19,7 +19,7 @@ from .explore import delays, exhaustive
 from .explore import faults as every_fault
 from .explore import random as at_random
 from .explore.pct import pct
-from .faults import Fault, core, families
+from .faults import CORE, Fault, core, families
 from .laws import Violated
 from .program import Program
 from .runner import Result, play
@@ -147,8 +147,9 @@ class Campaign:
 
     def _bound(self) -> str:
         workers, many = f"{self.program.workers} workers per service", max(self.max_faults, 3)
-        sets = {0: "no faults", 1: "every single fault", 2: "every single fault and every pair"}
-        upto = sets.get(self.max_faults, f"all sets of up to {self.max_faults} faults")
+        of = "" if self.many == self.modes else f" of {', '.join(CORE)}"
+        sets = {0: "no faults", 1: "every single fault", 2: f"every single fault and every pair{of}"}
+        upto = sets.get(self.max_faults, f"every single fault and all sets of up to {self.max_faults}{of}")
         words = {
             "portfolio": f"{upto} in the default order, and {self.runs:,} random schedules "
             f"(seed {self.seed}) of up to {many} faults",

@@ -120,8 +120,9 @@ class DeliveryMachine(Machine):
     def _claimed(self, state: Claiming, reply: TxnReply, now_ms: int) -> Step:
         if not reply.held:
             return self._as_found(state.message, state.token, read_snapshot(reply.replies), now_ms)
-        attempt, (record,) = reply.replies[1], reply.replies[2]
-        return self._granted(Claim(state.message, state.token, attempt, decode_record(record)), now_ms)
+        attempt, (record, redriven) = reply.replies[1], reply.replies[2]
+        claim = Claim(state.message, state.token, attempt, decode_record(record), number(redriven))
+        return self._granted(claim, now_ms)
 
     def _granted(self, claim: Claim, now_ms: int) -> Step:
         if claim.record.expires:
@@ -131,7 +132,7 @@ class DeliveryMachine(Machine):
         policy = self.policies.get(claim.record.task)
         if policy is None:
             return self._fail(claim, _unknown_task(claim.record.task, self.policies), UNKNOWN_TASK, now_ms)
-        if claim.attempt > policy.max_attempts:
+        if claim.tries > policy.max_attempts:
             return self._fail(claim, _never_answered(policy.max_attempts), policy, now_ms)
         if claim.record.join:
             return Gathering(claim), self.steps.gather(claim.message, claim.record.join, ranked=claim.record.ranked)
@@ -176,7 +177,8 @@ class DeliveryMachine(Machine):
         if found.holder is not None:
             holder, left_ms = found.holder
             if holder == token and found.record is not None:  # my own claim, its answer lost on the way
-                return self._granted(Claim(message, token, found.attempt, decode_record(found.record)), now_ms)
+                claim = Claim(message, token, found.attempt, decode_record(found.record), found.redriven)
+                return self._granted(claim, now_ms)
             return self._park(message, token, now_ms + left_ms)
         if found.due_ms is not None and found.due_ms > now_ms:
             return self._park(message, token, found.due_ms)
@@ -217,8 +219,8 @@ class DeliveryMachine(Machine):
 
     def _fail(self, claim: Claim, failure: Failure, policy: Retry, now_ms: int) -> Step:
         due_ms = None
-        if not failure.final and not policy.exhausted(claim.attempt):
-            due_ms = now_ms + policy.delay_ms(claim.attempt, claim.message.call_id)
+        if not failure.final and not policy.exhausted(claim.tries):
+            due_ms = now_ms + policy.delay_ms(claim.tries, claim.message.call_id)
         return Failing(claim, due_ms), self.steps.fail(claim.message, claim.attempt, failure, due_ms)
 
     def _failed(self, state: Failing, reply: TxnReply, now_ms: int) -> Step:

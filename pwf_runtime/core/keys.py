@@ -14,6 +14,7 @@ field                      holds
 ``c:ID:a``                 its latest attempt; the fencing token
 ``c:ID:u``                 not before this time, ms (a delay or a retry)
 ``c:ID:r`` ``o`` ``e``     its record, its outbox, its latest failure
+``c:ID:b``                 the attempt after which it was redriven: its allowance counts from there
 ``c:ID:x``                 what its steps (``ctx.step``) have returned
 ``e:NAME`` (list)          the events of a name in commit order
 ``w:NAME`` (list)          the joins that wait for a name
@@ -63,13 +64,17 @@ def failure(call: str) -> str:
     return f"c:{call}:e"
 
 
+def redriven(call: str) -> str:
+    return f"c:{call}:b"
+
+
 def steps(call: str) -> str:
     return f"c:{call}:x"
 
 
 def call_fields(call: str) -> tuple[str, ...]:
     """Every field a call can have: what settling it removes."""
-    return tuple(f"c:{call}:{kind}" for kind in "sarouex")
+    return tuple(f"c:{call}:{kind}" for kind in "sarouebx")
 
 
 def events(name: str) -> str:

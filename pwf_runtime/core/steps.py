@@ -69,6 +69,7 @@ class Snapshot(Struct, frozen=True):
     due_ms: int | None
     record: bytes | None
     outbox: bytes | None
+    redriven: int
     holder: tuple[str, int] | None
 
 
@@ -81,14 +82,16 @@ class Commit(Struct, frozen=True):
 
 
 def snapshot(call: str) -> tuple[Op, ...]:
-    fields = (k.STATUS, k.OPEN, k.ARMED, k.state(call), k.attempt(call), k.due(call), k.record(call), k.outbox(call))
-    return (Get(fields), Holder(call))
+    own = (k.state(call), k.attempt(call), k.due(call), k.record(call), k.outbox(call), k.redriven(call))
+    return (Get((k.STATUS, k.OPEN, k.ARMED, *own)), Holder(call))
 
 
 def read_snapshot(replies: tuple[Any, ...]) -> Snapshot:
-    (status, open_, armed, state, attempt, due, record, outbox), holder = replies
+    (status, open_, armed, state, attempt, due, record, outbox, redriven), holder = replies
     due_ms = None if due is None else int(due)
-    return Snapshot(status, number(open_), number(armed), state, number(attempt), due_ms, record, outbox, holder)
+    return Snapshot(
+        status, number(open_), number(armed), state, number(attempt), due_ms, record, outbox, number(redriven), holder
+    )
 
 
 class Steps:
@@ -108,7 +111,11 @@ class Steps:
         """Take the call, if it is ready and nobody has it. ``due_ms``: it waited until then, and that is over."""
         call = message.call_id
         waited = None if due_ms is None else b"%d" % due_ms
-        take: tuple[Op, ...] = (Lease(call, token, self.lease_ms), Add(k.attempt(call), 1), Get((k.record(call),)))
+        take: tuple[Op, ...] = (
+            Lease(call, token, self.lease_ms),
+            Add(k.attempt(call), 1),
+            Get((k.record(call), k.redriven(call))),
+        )
         return Txn(
             "claim",
             message.run_id,
@@ -177,6 +184,29 @@ class Steps:
             message.run_id,
             compare=(Is(k.state(call), k.READY), Is(k.attempt(call), b"%d" % attempt)),
             then=(*follows, Put(k.failure(call), encode(failure)), Release(call)),
+            otherwise=snapshot(call),
+        )
+
+    def redrive(self, message: Message, attempt: int) -> Txn:
+        """Let a call that died after ``attempt`` run again, with a fresh allowance.
+
+        Attempts go on counting: a stale one from before its death must never look like a current one.
+        """
+        call = message.call_id
+        return Txn(
+            "redrive",
+            message.run_id,
+            compare=(
+                Is(k.STATUS, k.RUNNING),
+                Is(k.state(call), k.DEAD),
+                Is(k.attempt(call), b"%d" % attempt if attempt else None),
+            ),
+            then=(
+                Put(k.state(call), k.READY),
+                Put(k.redriven(call), b"%d" % attempt),
+                Add(k.DEAD_COUNT, -1),
+                Delete((k.due(call), k.failure(call))),
+            ),
             otherwise=snapshot(call),
         )
 

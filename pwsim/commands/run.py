@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--runs", type=int, default=1000, help="random schedules (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="workers per service (default %(default)s)")
-    parser.add_argument("--faults", help="fault families, comma-separated (default: all)")
+    parser.add_argument("--faults", help="fault families or profiles, comma-separated (default: the profile default)")
     parser.add_argument("--max-faults", type=int, default=2, metavar="K")
     parser.add_argument("--strategy", default="portfolio", help=f"{', '.join(STRATEGIES)} (default %(default)s)")
     parser.add_argument("--budget", type=float, metavar="SECONDS")

@@ -35,6 +35,7 @@ TTLS = st.sampled_from([TTL_MS, TTL_MS, 0])
 COMPARES = st.one_of(
     st.builds(t.Is, FIELDS, st.none() | VALUES),
     st.builds(t.Is, NUMBERS, st.sampled_from([None, b"1"])),
+    st.builds(t.Has, st.one_of(FIELDS, NUMBERS)),
     st.builds(t.Held, LEASES, st.none() | TOKENS),
 )
 OPS = st.one_of(
@@ -79,6 +80,8 @@ def comparable(txn: t.Txn, reply: t.TxnReply) -> tuple[bool, tuple[Any, ...]]:
 
 
 def kind(compare: t.Compare) -> str:
+    if isinstance(compare, t.Has):
+        return "Has something"
     wanted = compare.value if isinstance(compare, t.Is) else compare.token
     return f"{type(compare).__name__} {'nothing' if wanted is None else 'something'}"
 
@@ -101,6 +104,7 @@ class Coverage:
             (f"{compare.__name__} {wanted}", outcome)
             for compare in get_args(t.Compare)
             for wanted in ("nothing", "something")
+            if (compare, wanted) != (t.Has, "nothing")
             for outcome in ("held", "failed")
         }
         return (ops | compares) - self.seen
