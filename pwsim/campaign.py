@@ -21,6 +21,7 @@ from .explore import random as at_random
 from .explore.pct import pct
 from .faults import CORE, Fault, core, families
 from .laws import Violated
+from .parallel import fan_out
 from .program import Program
 from .runner import Result, play
 from .schedule import Schedule
@@ -66,6 +67,14 @@ class Report(Struct):
     violations: list[Violation] = []
 
 
+class _Part(Struct):
+    """What one process of a campaign did."""
+
+    runs: int = 0
+    steps: int = 0
+    is_over: bool = False
+
+
 class Campaign:
     """Bounds and bookkeeping. ``strategy`` is one of ``STRATEGIES``; ``runs`` bounds the random part; ``budget`` is in
     seconds of real time, ``None``: no limit; ``faults`` names families (``None``: the default profile)."""
@@ -80,6 +89,7 @@ class Campaign:
         runs: int = 1000,
         seed: int = 0,
         budget: float | None = None,
+        jobs: int = 1,
         on_result: Callable[[Result], None] | None = None,
     ) -> None:
         self.program = program
@@ -91,6 +101,8 @@ class Campaign:
         self.runs = runs
         self.seed = seed
         self.budget = budget
+        self.jobs = jobs if on_result is None else 1
+        """Processes for the random schedules; results do not cross processes, so who wants each of them has one."""
         self.on_result = on_result
         """Called with every schedule that was played."""
         self._kind, self._depth = _strategy(strategy)
@@ -109,9 +121,11 @@ class Campaign:
             self._take(result, report, coverage)
             if report.violations:
                 break
-            if self.budget is not None and time.monotonic() - began > self.budget:
-                report.verdict, report.bound = "inconclusive", f"{self.budget:g} s ran out before: {report.bound}"
+            if self._is_over(began):
+                self._stop(report)
                 break
+        if self.jobs > 1 and self._kind in ("portfolio", "random", "pct") and report.verdict == "pass":
+            self._in_parallel(report, coverage, began)
         if self._kind == "exhaustive":
             report.states, report.bound = report.runs, f"{report.bound}: {report.runs:,} states"
         report.seconds = time.monotonic() - began
@@ -132,18 +146,60 @@ class Campaign:
 
     def _schedules(self) -> Iterator[Result]:
         program, modes, kind = self.program, self.modes, self._kind
-        many = max(self.max_faults, 3)
         if kind in ("portfolio", "faults"):
             yield from every_fault.explore(program, modes, self.many, self.max_faults)
-        if kind in ("portfolio", "random"):
-            yield from islice(at_random.explore(program, modes, many, seed=self.seed), self.runs)
-        if kind in ("portfolio", "pct"):
-            found = at_random.explore(program, modes, many, seed=~self.seed, ordering=pct(self._depth))
-            yield from islice(found, self.runs if kind == "pct" else self.runs // 4)
+        if kind in ("portfolio", "random", "pct") and self.jobs == 1:
+            yield from self._random(0, 1)
         if kind == "delays":
             yield from delays.explore(program, self.many, self.max_faults, self._depth)
         if kind == "exhaustive":
             yield from exhaustive.explore(program, self.many, self.max_faults)
+
+    def _random(self, first: int, stride: int) -> Iterator[Result]:
+        """Every ``stride``-th of the random schedules, from number ``first``."""
+        program, modes, many = self.program, self.modes, max(self.max_faults, 3)
+        if self._kind != "pct":
+            found = at_random.explore(program, modes, many, seed=self.seed, first=first, stride=stride)
+            yield from islice(found, len(range(first, self.runs, stride)))
+        if self._kind != "random":
+            runs = self.runs if self._kind == "pct" else self.runs // 4
+            ordering = pct(self._depth)
+            found = at_random.explore(
+                program, modes, many, seed=~self.seed, first=first, stride=stride, ordering=ordering
+            )
+            yield from islice(found, len(range(first, runs, stride)))
+
+    def _in_parallel(self, report: Report, coverage: Coverage, began: float) -> None:
+        """The random schedules, shared out over ``jobs`` processes."""
+
+        def work(job: int) -> tuple[_Part, Coverage, Schedule | None]:
+            part, met = _Part(), Coverage(self.program, self.modes)
+            for result in self._random(job, self.jobs):
+                part.runs += 1
+                part.steps += result.steps
+                met.note(result)
+                if result.violation is not None:
+                    return part, met, result.schedule
+                if self._is_over(began):
+                    part.is_over = True
+                    break
+            return part, met, None
+
+        for part, met, broken in fan_out(self.jobs, work):
+            report.runs += part.runs
+            report.steps += part.steps
+            coverage.add(met)
+            if part.is_over and report.verdict == "pass":
+                self._stop(report)
+            if broken is not None and not report.violations:
+                report.verdict = "violation"
+                report.violations.append(_violation(self.program, play(self.program, broken)))
+
+    def _is_over(self, began: float) -> bool:
+        return self.budget is not None and time.monotonic() - began > self.budget
+
+    def _stop(self, report: Report) -> None:
+        report.verdict, report.bound = "inconclusive", f"{self.budget:g} s ran out before: {report.bound}"
 
     def _bound(self) -> str:
         workers, many = f"{self.program.workers} workers per service", max(self.max_faults, 3)

@@ -74,6 +74,13 @@ class Coverage:
         elif effect == "commit" and not reply.held:
             self.situations.add("a stale attempt did not commit")
 
+    def add(self, other: Coverage) -> None:
+        """Take in what another has met."""
+        self.struck |= other.struck
+        self.situations |= other.situations
+        self.last_arrivals |= other.last_arrivals
+        self._shapes.update(other._shapes)
+
     def hit(self) -> int:
         """How many of the crash points of the run without faults were struck."""
         return len(self.defined & self.struck)

@@ -29,6 +29,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--faults", help="fault families or profiles, comma-separated (default: the profile default)")
     parser.add_argument("--max-faults", type=int, default=2, metavar="K")
     parser.add_argument("--strategy", default="portfolio", help=f"{', '.join(STRATEGIES)} (default %(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes for the random schedules")
     parser.add_argument("--budget", type=float, metavar="SECONDS")
     parser.add_argument("--planted", default="", metavar="BUG", help="simulate a protocol with this planted bug")
     parser.add_argument("--html", type=Path, metavar="OUT", help="write a page of a failure (a file, or a folder)")
@@ -77,6 +78,7 @@ def _campaign(scenario: scenarios.Scenario, options: argparse.Namespace) -> Repo
         runs=options.runs,
         seed=options.seed,
         budget=options.budget,
+        jobs=options.jobs,
     )
     return campaign.run()
 

@@ -36,15 +36,16 @@ def explore(
     *,
     seed: int,
     first: int = 0,
+    stride: int = 1,
     ordering: Ordering = uniform,
 ) -> Iterator[Result]:
-    """Schedules ``first``, ``first + 1``, ... of this seed, without end."""
+    """Schedules ``first``, ``first + stride``, ... of this seed, without end."""
     world = World(program, Watch(()))
     finish(world)
     steps = max(world.step, 2)
     while True:
         yield play(program, modes, max_faults, chance(seed, first), steps, ordering)
-        first += 1
+        first += stride
 
 
 def play(
