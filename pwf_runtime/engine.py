@@ -10,14 +10,13 @@ Rules of this file
 - Everything but ``inbox`` belongs to the engine's thread.
 - A *slot* is a call between its claim and the end of its task. Deliveries without a slot wait in the backlog,
   unclaimed, so that no call holds a lease without being run soon. There are as many slots as tasks run at a time, and
-  more while tasks are so short that those ahead will be run within ``AHEAD_S``: short tasks need larger batches.
+  more while tasks are short (see ``executions``), because short tasks need larger batches.
 - No delivery can end the engine: one whose machine raises is kept with the traceback, acked, and shown to people.
 - While the store is away nothing is asked of it but the one retry; what machines ask for is held until it answers.
 """
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import logging
 import secrets
@@ -37,17 +36,16 @@ from .codec import decode_message
 from .config import Settings
 from .core.delivery import DeliveryMachine
 from .core.effects import TIMERS, Effect, IndexAdd, RunTask
-from .core.inputs import TaskFailed
 from .core.machine import Machine
-from .core.model import Failure, Marker
+from .core.model import Marker
 from .core.recover import ScanMachine
 from .core.states import Claiming, Gathering, Running
 from .core.steps import Steps
-from .core.txn import Held, Release, Txn
 from .driver import Answer, Asked, Driver, Owner
 from .errors import DecodeError, PwfError, ServerRefused
+from .executions import Executions
 from .store.base import Store
-from .tasks import Ended, Execution, TaskRunner
+from .tasks import Ended, Execution
 from .transport.base import Delivery, Down, Refused, Transport, TransportEvent, Up
 from .workflow import AnyTask
 
@@ -56,10 +54,6 @@ log = logging.getLogger("pwf")
 SLOTTED = frozenset((Claiming, Gathering, Running))
 FIRST_RETRY_S = 0.1
 LONGEST_RETRY_S = 2.0
-RENEWALS_PER_LEASE = 3
-AHEAD_S = 0.02
-MEMORY = 0.05
-"""How much the latest task counts in the average of how long tasks take."""
 
 
 class Stop(Struct, frozen=True):
@@ -102,13 +96,12 @@ class Engine:
     ) -> None:
         self.inbox: SimpleQueue[Item] = SimpleQueue()
         self._queues = tuple(queues)
-        self._tasks = tasks
         self._store = store
         self._transport = transport
         self._settings = settings
         self._clock = clock or SystemClock()
         self._on_ready = on_ready
-        self._runner = TaskRunner(settings.concurrency, self.inbox.put)
+        self._executions = Executions(tasks, store, settings, self.inbox.put)
         self._driver = Driver(store, transport, self._run_task)
         self._driver.heard(Down("not connected yet"))
 
@@ -125,11 +118,6 @@ class Engine:
         self._answers: list[Answer] = []
         self._asked: list[Asked] = []
         self._slots = 0
-        self._task_s = AHEAD_S  # how long tasks have taken lately
-        self._executions: dict[Owner, Execution] = {}
-        self._zombies = 0  # tasks given up whose code still runs; each keeps its slot
-        self._timeouts: list[tuple[float, Owner, Execution]] = []
-        self._renew_at = 0.0
         self._up = False
         self._was_up = False
         self._retry_at: float | None = None  # the store is away
@@ -148,7 +136,7 @@ class Engine:
                 self._turn()
         finally:
             self._release()
-            self._runner.close()
+            self._executions.close()
             self._transport.close()
 
     # ── a turn ────────────────────────────────────────────────────────────────────────────────
@@ -178,22 +166,20 @@ class Engine:
             self._take(self.inbox.get_nowait())
 
     def _next_due(self) -> float:
-        due = monotonic() + 60.0
+        due = min(monotonic() + 60.0, self._executions.next_due())
         if self._retry_at is not None:
             due = min(due, self._retry_at)
         elif self._up and self._stop_at is None:
             due = min(due, min([duty.due for duty in self._duties if not duty.under_way], default=due))
-        if self._executions:
-            due = min(due, self._renew_at)
-        if self._timeouts:
-            due = min(due, self._timeouts[0][0])
         if self._stop_at is not None:
             due = min(due, self._stop_at)
         return due
 
     def _take(self, item: Item) -> None:
         if isinstance(item, Ended):
-            self._task_ended(item)
+            answer = self._executions.ended(item)
+            if answer is not None:
+                self._answers.append(answer)
         elif isinstance(item, Stop):
             self._begin_to_stop(item.grace)
         else:
@@ -266,7 +252,7 @@ class Engine:
         """This machine cannot go on. It may be a bug or a damaged record; either way the others must."""
         activity = self._activities.pop(owner)
         self._slots -= activity.slotted
-        self._executions.pop(owner, None)
+        self._executions.give_up(owner)
         what = repr(activity.state)[:500]
         if activity.duty is not None:
             log.error("%s failed: %s; it is tried again", activity.duty.name, what, exc_info=error)
@@ -288,7 +274,7 @@ class Engine:
     # ── deliveries ────────────────────────────────────────────────────────────────────────────
 
     def _admit(self, now: float, now_ms: int) -> None:
-        room = self._room() if self._backlog else 0
+        room = self._executions.room() if self._backlog else 0
         while self._backlog and self._slots < room:
             delivery = self._backlog.popleft()
             owner = next(self._owners)
@@ -305,60 +291,15 @@ class Engine:
                 begun = self._deliveries.begin(message, f"{self._token}{owner:x}")
                 self._begin(owner, Activity(self._deliveries, now, delivery), *begun)
 
-    def _room(self) -> int:
-        """How many slots there are at the moment."""
-        threads = self._settings.concurrency - self._zombies
-        return int(threads * max(1.0, AHEAD_S / (self._task_s + 1e-6)))
-
-    # ── tasks ─────────────────────────────────────────────────────────────────────────────────
-
     def _run_task(self, owner: Owner, asked: RunTask) -> None:
-        task = self._tasks[asked.message.task]
-        now = monotonic()
-        claimed = self._activities[owner].since  # a little earlier: better lost too early than too late
-        execution = Execution(owner, asked, task, claimed + self._settings.lease, self._store)
-        if not self._executions:
-            self._renew_at = claimed + self._settings.lease / RENEWALS_PER_LEASE
-        self._executions[owner] = execution
-        if task.timeout is not None:
-            heapq.heappush(self._timeouts, (now + task.timeout, owner, execution))
-        self._runner.start(execution)
-
-    def _task_ended(self, ended: Ended) -> None:
-        execution = ended.execution
-        self._task_s += MEMORY * (execution.seconds - self._task_s)
-        if execution.over:
-            self._zombies -= 1
-            return
-        del self._executions[execution.owner]
-        self._answers.append((execution.owner, ended.input))
-
-    def _look_at_the_timeout(self, execution: Execution, now: float) -> None:
-        timeout = execution.task.timeout
-        assert timeout is not None, "only tasks with one are looked at"
-        due = (execution.begun or now) + timeout  # it may have waited for a thread
-        if due > now:
-            heapq.heappush(self._timeouts, (due, execution.owner, execution))
-        else:
-            self._time_out(execution, timeout)
-
-    def _time_out(self, execution: Execution, timeout: float) -> None:
-        failure = Failure("Timeout", f"the task did not end within its timeout of {timeout:g} s")
-        execution.over = True
-        self._zombies += 1
-        self._runner.cancel(execution)
-        del self._executions[execution.owner]
-        self._answers.append((execution.owner, TaskFailed(failure)))
+        self._executions.start(owner, asked, self._activities[owner].since)
 
     # ── what is due ───────────────────────────────────────────────────────────────────────────
 
     def _look_at_the_clock(self, now: float, now_ms: int) -> None:
-        while self._timeouts and self._timeouts[0][0] <= now:
-            _, owner, execution = heapq.heappop(self._timeouts)
-            if self._executions.get(owner) is execution:
-                self._look_at_the_timeout(execution, now)
-        if self._executions and self._renew_at <= now:
-            self._renew(now)
+        self._answers += self._executions.timed_out(now)
+        for execution in self._executions.to_renew(now):
+            self._renew(execution, now)
         if self._up and self._stop_at is None and self._retry_at is None:
             for duty in self._duties:
                 if duty.due <= now and not duty.under_way:
@@ -370,22 +311,19 @@ class Engine:
         activity.duty = duty
         self._begin(next(self._owners), activity, *duty.begin(now_ms))
 
-    def _renew(self, now: float) -> None:
-        self._renew_at = now + self._settings.lease / RENEWALS_PER_LEASE
-        for execution in self._executions.values():
-            if not execution.renewing:
-                execution.renewing = True
-                activity = Activity(self._renews, now)
-                activity.ended = self._on_renewal(execution, now)
-                begun = self._renews.begin(execution.asked.message, execution.asked.token)
-                self._begin(next(self._owners), activity, *begun)
+    def _renew(self, execution: Execution, now: float) -> None:
+        execution.renewing = True
+        activity = Activity(self._renews, now)
+        activity.ended = self._on_renewal(execution, now)
+        begun = self._renews.begin(execution.asked.message, execution.asked.token)
+        self._begin(next(self._owners), activity, *begun)
 
     def _on_renewal(self, execution: Execution, sent: float) -> Callable[[Renewed], None]:
         def ended(renewed: Renewed) -> None:
             execution.renewing = False
             if renewed.held:
                 execution.lease_end = sent + self._settings.lease
-            elif self._executions.get(execution.owner) is execution and not execution.lost_lease:
+            elif self._executions.is_running(execution) and not execution.lost_lease:
                 execution.lost_lease = True
                 message = execution.asked.message
                 log.warning("run %s: the lease of %s %s is lost", message.run_id, message.task, message.call_id)
@@ -459,15 +397,9 @@ class Engine:
 
     def _release(self) -> None:
         """Let others take over at once what still runs, instead of after the lease."""
-        if not self._executions:
+        releases = self._executions.release()
+        if not releases:
             return
-        releases = []
-        for execution in self._executions.values():
-            message, token = execution.asked.message, execution.asked.token
-            execution.lost_lease = True
-            releases.append(
-                Txn("release", message.run_id, (Held(message.call_id, token),), (Release(message.call_id),))
-            )
         log.warning("%d tasks still run and are given up; other workers run them again", len(releases))
         try:
             self._store.txns(releases)

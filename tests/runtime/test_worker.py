@@ -559,3 +559,13 @@ def test_a_worker_needs_workflows_of_different_names() -> None:
 def test_a_wrong_setting_is_named_with_its_range(setting: dict[str, Any], text: str) -> None:
     with pytest.raises(UsageError, match=text):
         Settings(**setting)
+
+
+def test_timeouts_of_tasks_that_have_ended_are_not_kept() -> None:
+    """With a timeout of hours and many short tasks, each would otherwise stay for hours."""
+    app = Workflow("tidy_timeouts")
+    app.subscribe("work", lambda: None, timeout=3600.0)
+    with world(app) as w:
+        for run in w.client.publish_many([("work", None, None)] * 1500):
+            run.wait(WAIT_S)
+        assert len(w.workers[0]._engine._executions._timeouts) < 1_200
