@@ -125,8 +125,8 @@ class Executions:
         self._runner.close()
 
     def _forget_old_timeouts(self) -> None:
-        """Those of tasks that have ended stay until they are due, which may be hours; so now and then they are sorted
-        out.""" if len(self._timeouts) > 1_000 + 2 * len(self._running):
+        """Those of tasks that have ended stay until they are due, which may be hours: now and then, sort them out."""
+        if len(self._timeouts) > 1_000 + 2 * len(self._running):
             self._timeouts = [each for each in self._timeouts if self.is_running(each[2])]
             heapq.heapify(self._timeouts)
 
