@@ -28,6 +28,8 @@ from .schedule import Schedule
 from .shrink import shrink
 
 STRATEGIES = ("portfolio", "faults", "random", "pct:D", "delays:D", "exhaustive")
+STEPS_AT_LEAST, STEPS_FACTOR = 1_000, 40
+"""A schedule with more steps than so many, and so many times those of the run without faults, does not end."""
 REPEAT = 50
 """One schedule in so many is played again, and must leave the same trace."""
 
@@ -114,6 +116,7 @@ class Campaign:
         self.program.expects(self.modes)
         clean = play(self.program, Schedule())
         self.program.reference = clean.world.committed_graph() if clean.violation is None else None
+        self.program.max_steps = STEPS_AT_LEAST + STEPS_FACTOR * clean.world.step
         coverage = Coverage(self.program, self.modes)
         for result in self._schedules():
             report.runs += 1

@@ -37,8 +37,6 @@ PERFORM, DELIVER, SWEEP, MARK, START = range(5)
 Action: TypeAlias = tuple[int, int, int, Any]
 
 SWEEP_LIMIT = 100
-MAX_STEPS = 20_000
-"""More steps than this in one schedule is a run that does not end. A world of six calls needs some 60."""
 RECOVERIES = 12
 """How many rounds of recovery a world gets before what is still open counts as stuck."""
 
@@ -242,8 +240,8 @@ class World:
         """Make an action of ``enabled()`` happen, with a fault of this mode. Raises ``Violated``."""
         self.step += 1
         self.transport.step = self.step
-        if self.step > MAX_STEPS:
-            raise Violated("L4", f"the run does not end: {MAX_STEPS} steps were not enough")
+        if self.step > self.program.max_steps:
+            raise Violated("L4", f"the run does not end: {self.program.max_steps:,} steps were not enough")
         _, kind, index, detail = action
         process = self.processes[index]
         if kind == PERFORM:

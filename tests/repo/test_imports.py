@@ -67,7 +67,7 @@ def _reads_wall_clock(node: ast.AST) -> bool:
 def _draws(node: ast.AST) -> bool:
     """Whether it makes a generator (``Random(...)``) or uses the module's own (``random.uniform(...)``)."""
     if isinstance(node, ast.ImportFrom):
-        return node.module == "random" and any(alias.name != "Random" for alias in node.names)
+        return node.module == "random" and not node.level and any(alias.name != "Random" for alias in node.names)
     if not isinstance(node, ast.Call):
         return False
     if isinstance(node.func, ast.Name):
