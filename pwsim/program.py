@@ -63,6 +63,21 @@ class Ran(NamedTuple):
     inner: tuple[Inner, ...]
 
 
+class _Context(Context):
+    """Notes whether a task asks for the number of its attempt."""
+
+    asked = False
+
+    @property
+    def attempt(self) -> int:
+        self.asked = True
+        return self._attempt
+
+    @attempt.setter
+    def attempt(self, attempt: int) -> None:
+        self._attempt = attempt
+
+
 class Program:
     """A workflow to simulate.
 
@@ -101,6 +116,8 @@ class Program:
         self.driver = protocol.driver
         self.mark = MarkMachine(RECOVERY_MS)
         self.scan = protocol.scan(self.steps)
+        self.max_steps = 20_000
+        """More steps than this in one schedule is a run that does not end."""
         self.recovers = False
         """Whether worlds run the recovery scan, which hides what else would get stuck."""
         self.remembers_past = False
@@ -113,6 +130,8 @@ class Program:
         self._answers: dict[Any, Ran] = {}
         self._asked = 0
         self._rechecked: set[str] = set()
+        self.asked_attempt = False
+        """Whether a task looked at the number of its attempt, so that its answer may rightly differ after a fault."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def expects(self, modes: frozenset[str]) -> None:
@@ -154,7 +173,7 @@ class Program:
         message = effect.message
         task = self.tasks[message.task]
         recorder = Recorder(decode(remembered, dict[str, bytes]) if remembered else {})
-        ctx = Context(message.run_id, message.call_id, task.full_name, effect.attempt, step=recorder.step)
+        ctx = _Context(message.run_id, message.call_id, task.full_name, effect.attempt, step=recorder.step)
         try:
             with recorder:
                 if task.is_async:
@@ -164,6 +183,8 @@ class Program:
                     outcome = run_task(task, effect.data, effect.events, ctx)
         except Exception as error:
             return Ran(TaskFailed(failure_of(error)), tuple(recorder.inner))
+        finally:
+            self.asked_attempt |= ctx.asked
         return Ran(TaskDone(outcome), tuple(recorder.inner))
 
     def _event_loop(self) -> asyncio.AbstractEventLoop:
