@@ -105,7 +105,7 @@ class Engine:
         self._driver = Driver(store, transport, self._run_task)
         self._driver.heard(Down("not connected yet"))
 
-        steps = Steps(settings.lease_ms, settings.retention_ms)
+        self._steps = steps = Steps(settings.lease_ms, settings.retention_ms)
         self._deliveries = DeliveryMachine(steps, {name: task.retry for name, task in tasks.items()})
         self._scans, self._keeps, self._renews = ScanMachine(steps), KeepMachine(), RenewMachine(steps)
         self._sweep = duties.sweeping(steps, monotonic())
@@ -397,7 +397,7 @@ class Engine:
 
     def _release(self) -> None:
         """Let others take over at once what still runs, instead of after the lease."""
-        releases = self._executions.release()
+        releases = [self._steps.release(asked.message, asked.token) for asked in self._executions.give_up_all()]
         if not releases:
             return
         log.warning("%d tasks still run and are given up; other workers run them again", len(releases))

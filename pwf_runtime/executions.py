@@ -15,7 +15,6 @@ from .config import Settings
 from .core.effects import RunTask
 from .core.inputs import TaskFailed
 from .core.model import Failure
-from .core.txn import Held, Release, Txn
 from .driver import Answer, Owner
 from .store.base import Store
 from .tasks import Ended, Execution, TaskRunner
@@ -111,15 +110,11 @@ class Executions:
         self._renew_at = now + self._lease_s / RENEWALS_PER_LEASE
         return [execution for execution in self._running.values() if not execution.renewing]
 
-    def release(self) -> list[Txn]:
-        """Give up all that still run: what makes others take over at once, instead of after the lease."""
-        releases: list[Txn] = []
+    def give_up_all(self) -> list[RunTask]:
+        """Give up all that still run; what they had claimed is to be released."""
         for execution in self._running.values():
             execution.lost_lease = True
-            message, token = execution.asked.message, execution.asked.token
-            held = (Held(message.call_id, token),)
-            releases.append(Txn("release", message.run_id, held, (Release(message.call_id),)))
-        return releases
+        return [execution.asked for execution in self._running.values()]
 
     def close(self) -> None:
         self._runner.close()

@@ -120,8 +120,8 @@ class DeliveryMachine(Machine):
     def _claimed(self, state: Claiming, reply: TxnReply, now_ms: int) -> Step:
         if not reply.held:
             return self._as_found(state.message, state.token, read_snapshot(reply.replies), now_ms)
-        attempt, (record, redriven) = reply.replies[1], reply.replies[2]
-        claim = Claim(state.message, state.token, attempt, decode_record(record), number(redriven))
+        attempt, (record, uncounted) = reply.replies[1], reply.replies[2]
+        claim = Claim(state.message, state.token, attempt, decode_record(record), number(uncounted))
         return self._granted(claim, now_ms)
 
     def _granted(self, claim: Claim, now_ms: int) -> Step:
@@ -177,7 +177,7 @@ class DeliveryMachine(Machine):
         if found.holder is not None:
             holder, left_ms = found.holder
             if holder == token and found.record is not None:  # my own claim, its answer lost on the way
-                claim = Claim(message, token, found.attempt, decode_record(found.record), found.redriven)
+                claim = Claim(message, token, found.attempt, decode_record(found.record), found.uncounted)
                 return self._granted(claim, now_ms)
             return self._park(message, token, now_ms + left_ms)
         if found.due_ms is not None and found.due_ms > now_ms:

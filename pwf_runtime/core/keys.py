@@ -14,7 +14,7 @@ field                      holds
 ``c:ID:a``                 its latest attempt; the fencing token
 ``c:ID:u``                 not before this time, ms (a delay or a retry)
 ``c:ID:r`` ``o`` ``e``     its record, its outbox, its latest failure
-``c:ID:b``                 the attempt after which it was redriven: its allowance counts from there
+``c:ID:b``                 attempts that do not count: those before it was redriven, and claims given back
 ``c:ID:x``                 what its steps (``ctx.step``) have returned
 ``e:NAME`` (list)          the events of a name in commit order
 ``w:NAME`` (list)          the joins that wait for a name
@@ -64,7 +64,7 @@ def failure(call: str) -> str:
     return f"c:{call}:e"
 
 
-def redriven(call: str) -> str:
+def uncounted(call: str) -> str:
     return f"c:{call}:b"
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from msgspec import Struct
+from msgspec import DecodeError, Struct
 from msgspec.structs import replace
 
 from . import keys as k
@@ -265,7 +265,10 @@ def _suspects(run_id: str, there: dict[str, bytes], marker: Marker) -> tuple[Mes
     before = marker.sent_ms - SLACK_MS
     found = []
     for call in sorted([field[2:-2] for field in there if field.startswith("c:") and field.endswith(":r")]):
-        record = decode_record(there[k.record(call)])
+        try:
+            record = decode_record(there[k.record(call)])
+        except DecodeError:  # one broken record must not keep the others from being found
+            continue
         message = Message(run_id, call, record.task)
         since = max(record.created_ms, number(there.get(k.due(call))))
         if message.queue == marker.queue and since < before and there.get(k.state(call)) != k.DEAD:

@@ -11,19 +11,19 @@ from .txn import Is
 class Claim(Struct, frozen=True):
     """A claim that was granted. Only this attempt may commit, as long as no later one was granted.
 
-    ``redriven``: the attempt after which the call was redriven, if it was.
+    ``uncounted``: attempts before this one that do not count.
     """
 
     message: Message
     token: str
     attempt: int
     record: CallRecord
-    redriven: int = 0
+    uncounted: int = 0
 
     @property
     def tries(self) -> int:
         """How many attempts of the allowance are used, with this one."""
-        return self.attempt - self.redriven
+        return self.attempt - self.uncounted
 
 
 class Reached(Struct, frozen=True):

@@ -69,7 +69,7 @@ class Snapshot(Struct, frozen=True):
     due_ms: int | None
     record: bytes | None
     outbox: bytes | None
-    redriven: int
+    uncounted: int
     holder: tuple[str, int] | None
 
 
@@ -82,15 +82,15 @@ class Commit(Struct, frozen=True):
 
 
 def snapshot(call: str) -> tuple[Op, ...]:
-    own = (k.state(call), k.attempt(call), k.due(call), k.record(call), k.outbox(call), k.redriven(call))
+    own = (k.state(call), k.attempt(call), k.due(call), k.record(call), k.outbox(call), k.uncounted(call))
     return (Get((k.STATUS, k.OPEN, k.ARMED, *own)), Holder(call))
 
 
 def read_snapshot(replies: tuple[Any, ...]) -> Snapshot:
-    (status, open_, armed, state, attempt, due, record, outbox, redriven), holder = replies
+    (status, open_, armed, state, attempt, due, record, outbox, uncounted), holder = replies
     due_ms = None if due is None else int(due)
     return Snapshot(
-        status, number(open_), number(armed), state, number(attempt), due_ms, record, outbox, number(redriven), holder
+        status, number(open_), number(armed), state, number(attempt), due_ms, record, outbox, number(uncounted), holder
     )
 
 
@@ -114,7 +114,7 @@ class Steps:
         take: tuple[Op, ...] = (
             Lease(call, token, self.lease_ms),
             Add(k.attempt(call), 1),
-            Get((k.record(call), k.redriven(call))),
+            Get((k.record(call), k.uncounted(call))),
         )
         return Txn(
             "claim",
@@ -133,6 +133,12 @@ class Steps:
         """Hold on to a claim. Does not hold: the lease is lost."""
         call = message.call_id
         return Txn("renew", message.run_id, (Held(call, token),), (Lease(call, token, self.lease_ms),))
+
+    def release(self, message: Message, token: str) -> Txn:
+        """Give a claim back that was not made use of, and with it the attempt that it took of the call's allowance."""
+        call = message.call_id
+        back = (Release(call), Add(k.uncounted(call), 1))
+        return Txn("release", message.run_id, (Held(call, token),), back)
 
     def commit(self, message: Message, attempt: int, record: CallRecord, outcome: Outcome, now_ms: int) -> Commit:
         """Make the outcome the call's, for ever: its children, events and joins come to be in this one step."""
@@ -203,7 +209,7 @@ class Steps:
             ),
             then=(
                 Put(k.state(call), k.READY),
-                Put(k.redriven(call), b"%d" % attempt),
+                Put(k.uncounted(call), b"%d" % attempt),
                 Add(k.DEAD_COUNT, -1),
                 Delete((k.due(call), k.failure(call))),
             ),

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from msgspec import Struct
+from msgspec import DecodeError, Struct
 from msgspec.structs import replace
 
 from .delivery import unroutable
-from .effects import DEAD, TIMERS, IndexAdd, IndexRead, IndexRemove, Publish
+from .effects import DEAD, TIMERS, UNREADABLE, IndexAdd, IndexRead, IndexRemove, Publish
 from .inputs import Entries, Indexed, Published
 from .machine import Machine, Row, Step
 from .model import Timer
@@ -39,12 +39,20 @@ class Publishing(Struct, frozen=True):
     members: tuple[bytes, ...]
 
 
+class KeepingBroken(Struct, frozen=True):
+    """Setting aside entries that do not decode, for people to look at."""
+
+    due: tuple[Timer, ...]
+    members: tuple[bytes, ...]
+
+
 class Noting(Struct, frozen=True):
-    """Writing to the calls of ``failed`` that no queue takes their messages."""
+    """Writing to the calls of ``failed`` that no queue takes their messages; ``dead``: those that are over now."""
 
     members: tuple[bytes, ...]
     failed: tuple[Timer, ...]
     at: int = 0
+    dead: tuple[Timer, ...] = ()
 
 
 class Burying(Struct, frozen=True):
@@ -76,9 +84,10 @@ class SweepMachine(Machine):
     """Publishes what is due."""
 
     TABLE: ClassVar[tuple[Row, ...]] = (
-        Row(Reading, Entries, "_read", (Publishing, Swept)),
+        Row(Reading, Entries, "_read", (Publishing, KeepingBroken, Swept)),
+        Row(KeepingBroken, Indexed, "_kept", (Publishing, Removing)),
         Row(Publishing, Published, "_published", (Noting, Removing)),
-        Row(Noting, TxnReply, "_noted", (Noting, Burying, Delaying)),
+        Row(Noting, TxnReply, "_noted", (Noting, Burying, Delaying, Removing)),
         Row(Burying, Indexed, "_buried", (Delaying, Removing)),
         Row(Delaying, Indexed, "_delayed", (Removing,)),
         Row(Removing, Indexed, "_removed", (Swept,)),
@@ -92,11 +101,19 @@ class SweepMachine(Machine):
         """Sweep up to ``limit`` timers that are due at ``now_ms``."""
         return Reading(limit), IndexRead(TIMERS, now_ms, limit)
 
-    def _read(self, _state: Reading, entries: Entries, _now_ms: int) -> Step:
+    def _read(self, _state: Reading, entries: Entries, now_ms: int) -> Step:
         members = tuple([member for member, _ in entries.entries])
         if not members:
             return Swept(0), None
-        due = tuple([decode_timer(member) for member in members])
+        due, broken = _decoded(members)
+        if broken:
+            return KeepingBroken(due, members), IndexAdd(UNREADABLE, tuple([(entry, now_ms) for entry in broken]))
+        return self._publish(due, members)
+
+    def _kept(self, state: KeepingBroken, _done: Indexed, _now_ms: int) -> Step:
+        return self._publish(state.due, state.members) if state.due else self._remove(state.members)
+
+    def _publish(self, due: tuple[Timer, ...], members: tuple[bytes, ...]) -> Step:
         return Publishing(due, members), Publish(tuple([timer.message for timer in due]))
 
     def _published(self, state: Publishing, published: Published, _now_ms: int) -> Step:
@@ -106,15 +123,15 @@ class SweepMachine(Machine):
             return Noting(state.members, failed), self._note(failed[0])
         return self._remove(state.members)
 
-    def _noted(self, state: Noting, _reply: TxnReply, now_ms: int) -> Step:
-        following = state.at + 1
+    def _noted(self, state: Noting, reply: TxnReply, now_ms: int) -> Step:
+        timer, following = state.failed[state.at], state.at + 1
+        if reply.held and ROUTES.exhausted(timer.tries):
+            state = replace(state, dead=(*state.dead, timer))
         if following < len(state.failed):
             return replace(state, at=following), self._note(state.failed[following])
-        dead = [
-            (encode((timer.run_id, timer.call_id)), now_ms) for timer in state.failed if ROUTES.exhausted(timer.tries)
-        ]
-        if dead:
-            return Burying(state.members, state.failed), IndexAdd(DEAD, tuple(dead))
+        if state.dead:
+            dead = tuple([(encode((timer.run_id, timer.call_id)), now_ms) for timer in state.dead])
+            return Burying(state.members, state.failed), IndexAdd(DEAD, dead)
         return self._delay(state.members, state.failed, now_ms)
 
     def _buried(self, state: Burying, _done: Indexed, now_ms: int) -> Step:
@@ -144,3 +161,14 @@ class SweepMachine(Machine):
 
     def _remove(self, members: tuple[bytes, ...]) -> Step:
         return Removing(members), IndexRemove(TIMERS, members)
+
+
+def _decoded(members: tuple[bytes, ...]) -> tuple[tuple[Timer, ...], tuple[bytes, ...]]:
+    """The timers, and the entries that are none."""
+    due, broken = [], []
+    for member in members:
+        try:
+            due.append(decode_timer(member))
+        except DecodeError:
+            broken.append(member)
+    return tuple(due), tuple(broken)

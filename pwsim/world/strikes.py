@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from pwf_runtime.core.inputs import TaskDone
 from pwf_runtime.core.model import Outcome
-from pwf_runtime.core.txn import Held, Release, Txn
 
 from .. import faults as f
 from .broker import Broker
@@ -98,8 +97,8 @@ def crash(world: World, process: Process) -> None:
 
 def _shut_down(world: World, process: Process, slot: Slot) -> None:
     """A worker that is told to stop gives back the lease of what it cannot finish."""
-    release = Txn("release", slot.run_id, (Held(slot.call_id, slot.token),), (Release(slot.call_id),))
-    world.driver.perform([(slot.owner, release)])
+    assert slot.message is not None
+    world.driver.perform([(slot.owner, world.program.steps.release(slot.message, slot.token))])
     crash(world, process)
 
 
