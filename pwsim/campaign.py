@@ -7,8 +7,9 @@ before its bound was reached.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
+from typing import Protocol, Self
 
 from msgspec import Struct
 
@@ -77,6 +78,19 @@ class _Part(Struct):
     is_over: bool = False
 
 
+class Observer(Protocol):
+    """Who wants to see every schedule that was played, in whichever process that was."""
+
+    def note(self, result: Result) -> None:
+        """A schedule was played. (An exhaustive search shows states on the way, too.)"""
+
+    def empty(self) -> Self:
+        """One of the same kind that has seen nothing, for another process."""
+
+    def add(self, other: Self) -> None:
+        """What another process has seen. It was pickled on the way."""
+
+
 class Campaign:
     """Bounds and bookkeeping. ``strategy`` is one of ``STRATEGIES``; ``runs`` bounds the random part; ``budget`` is in
     seconds of real time, ``None``: no limit; ``faults`` names families (``None``: the default profile)."""
@@ -92,7 +106,7 @@ class Campaign:
         seed: int = 0,
         budget: float | None = None,
         jobs: int = 1,
-        on_result: Callable[[Result], None] | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.program = program
         self.strategy = strategy
@@ -103,10 +117,9 @@ class Campaign:
         self.runs = runs
         self.seed = seed
         self.budget = budget
-        self.jobs = jobs if on_result is None else 1
-        """Processes for the random schedules; results do not cross processes, so who wants each of them has one."""
-        self.on_result = on_result
-        """Called with every schedule that was played."""
+        self.jobs = jobs
+        """Processes for the random schedules."""
+        self.observer = observer
         self._kind, self._depth = _strategy(strategy)
 
     def run(self) -> Report:
@@ -139,8 +152,8 @@ class Campaign:
     def _take(self, result: Result, report: Report, coverage: Coverage) -> None:
         if self._kind != "exhaustive" or result.violation is not None or report.runs % REPEAT == 0:
             coverage.note(result)
-        if self.on_result is not None:
-            self.on_result(result)
+        if self.observer is not None:
+            self.observer.note(result)
         if result.violation is None and self._kind != "exhaustive" and report.runs % REPEAT == 0:
             result = _repeated(self.program, result)
         if result.violation is not None:
@@ -175,20 +188,25 @@ class Campaign:
     def _in_parallel(self, report: Report, coverage: Coverage, began: float) -> None:
         """The random schedules, shared out over ``jobs`` processes."""
 
-        def work(job: int) -> tuple[_Part, Coverage, Schedule | None]:
+        def work(job: int) -> tuple[_Part, Coverage, Observer | None, Schedule | None]:
             part, met = _Part(), Coverage(self.program, self.modes)
+            observer = self.observer.empty() if self.observer is not None else None
             for result in self._random(job, self.jobs):
                 part.runs += 1
                 part.steps += result.steps
                 met.note(result)
+                if observer is not None:
+                    observer.note(result)
                 if result.violation is not None:
-                    return part, met, result.schedule
+                    return part, met, observer, result.schedule
                 if self._is_over(began):
                     part.is_over = True
                     break
-            return part, met, None
+            return part, met, observer, None
 
-        for part, met, broken in fan_out(self.jobs, work):
+        for part, met, observer, broken in fan_out(self.jobs, work):
+            if self.observer is not None and observer is not None:
+                self.observer.add(observer)
             report.runs += part.runs
             report.steps += part.steps
             coverage.add(met)
