@@ -1,1 +1,40 @@
-"""A deterministic simulator for workflows of ``pwf_runtime``."""
+"""A deterministic simulator for workflows of ``pwf_runtime``.
+
+For tests there is the pytest plugin with its fixture ``pwsim``; the same without pytest is ``simulate``. Only public
+names live here, and each is loaded when it is first used: to import this package is to import nothing else.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import strategies
+    from .probes import probe
+    from .scenario import Scenario
+    from .testing import Failure, Report, replay, simulate
+
+_HOME = {
+    "Failure": "testing",
+    "Report": "testing",
+    "Scenario": "scenario",
+    "probe": "probes",
+    "replay": "testing",
+    "simulate": "testing",
+}
+
+__all__ = ["Failure", "Report", "Scenario", "probe", "replay", "simulate", "strategies"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "strategies":
+        return import_module(f"{__name__}.strategies")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

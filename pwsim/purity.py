@@ -27,9 +27,9 @@ class NotAFunction(Exception):
 
     def __init__(self, task: AnyTask, first: str, again: str) -> None:
         super().__init__(
-            f"task {task.full_name!r} ({place_of(task.fn)}) is no function of its input: at first it {first}, given the "
-            f"same again it {again}; it depends on something else (a clock, chance, a uuid, global state), so a fault "
-            f"may change what it does: put that into its data, or remember it with ctx.step(...)"
+            f"task {task.full_name!r} ({place_of(task.fn)}) is no function of its input: at first it {first}, given "
+            f"the same again it {again}; it depends on something else (a clock, chance, a uuid, global state), so a "
+            f"fault may change what it does: put that into its data, or remember it with ctx.step(...)"
         )
 
 

@@ -58,13 +58,17 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     trace: str = ""
     about: str = ""
 
+    def starts(self) -> list[tuple[str, Any]]:
+        """The runs to begin: pairs of a task and its data. Raises ``UsageError``."""
+        return [(entry.task, _json(entry.data, f"start: data of {entry.task!r}")) for entry in self.start]
+
     def schedule(self) -> Schedule:
+        """What goes wrong, and which order of steps is taken. Raises ``UsageError``."""
         return Schedule(tuple([parse(fault) for fault in self.faults]), self.deviations)
 
     def program(self) -> Program:
         """Load the workflows and build the program. Raises ``UsageError``."""
-        start = [(entry.task, _json(entry.data, f"start: data of {entry.task!r}")) for entry in self.start]
-        return Program(load_apps(self.apps), start, workers=self.workers, protocol=protocol_of(self.planted))
+        return Program(load_apps(self.apps), self.starts(), workers=self.workers, protocol=protocol_of(self.planted))
 
 
 def load_apps(targets: Sequence[str]) -> list[Workflow]:
