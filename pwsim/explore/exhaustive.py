@@ -45,7 +45,9 @@ class Node:
         self.violation = violation
 
     def result(self) -> Result:
-        return Result(self.world, Schedule(self.faults, _deviations(self.choices)), self.violation, 1)
+        """The schedule is spelled out for a violation only: it is as long as the way here."""
+        made = _deviations(self.choices) if self.violation is not None else ()
+        return Result(self.world, Schedule(self.faults, made), self.violation, 1)
 
 
 def _deviations(choices: object) -> tuple[tuple[int, int], ...]:
@@ -76,30 +78,29 @@ class _Expand:
             return
         actions = world.enabled()
         if not actions:
-            following = world.copy()
-            if following.advance():
-                yield Node(following, node.left, node.faults, node.choices, None)
-            else:
-                violation = finish(following)
-                if violation is not None:
-                    yield Node(following, node.left, node.faults, node.choices, violation)
+            yield self._later(node)
             return
-        for number in _reduced(world, actions):
-            action = actions[number]
-            choices = (node.choices, (world.step, number))
-            if node.left and action[2] != len(world.processes) - 1:
-                at = world.point(action)
-                for mode in at[1] if at is not None else ():
-                    if mode in self.modes and at is not None:
-                        faults = (*node.faults, Fault(at[0], mode))
-                        yield self._step(node, action, mode, node.left - 1, faults, choices)
-            yield self._step(node, action, None, node.left, node.faults, choices)
+        choices = [
+            (number, fault) for number in _reduced(world, actions) for fault in self._faults(node, actions[number])
+        ]
+        step = world.step
+        for i, (number, fault) in enumerate(choices):
+            own = world if i == len(choices) - 1 else world.copy()  # the last may have the world that is left over
+            violation = apply(own, actions[number], fault.mode if fault is not None else None)
+            left, faults = (node.left, node.faults) if fault is None else (node.left - 1, (*node.faults, fault))
+            yield Node(own, left, faults, (node.choices, (step, number)), violation)
 
-    def _step(
-        self, node: Node, action: Action, mode: str | None, left: int, faults: tuple[Fault, ...], choices: object
-    ) -> Node:
-        world = node.world.copy()
-        return Node(world, left, faults, choices, apply(world, action, mode))
+    def _faults(self, node: Node, action: Action) -> list[Fault | None]:
+        """What may strike at an action; ``None``: nothing does."""
+        at = node.world.point(action) if node.left and action[2] != len(node.world.processes) - 1 else None
+        struck = [Fault(at[0], mode) for mode in at[1] if mode in self.modes] if at is not None else []
+        return [*struck, None]
+
+    def _later(self, node: Node) -> Node:
+        """Time passes, or it has come to its end."""
+        world = node.world
+        violation = None if world.advance() else finish(world)
+        return Node(world, node.left, node.faults, node.choices, violation)
 
 
 def _reduced(world: World, actions: list[Action]) -> list[int]:

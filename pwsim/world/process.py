@@ -40,32 +40,6 @@ class Slot:
     task still does before it answers.
     """
 
-    __slots__ = (
-        "answer",
-        "asleep_until",
-        "attempt",
-        "call_id",
-        "claimed_ms",
-        "counts",
-        "delivery",
-        "effect",
-        "inner",
-        "machine",
-        "message",
-        "nth",
-        "outcome",
-        "owner",
-        "part",
-        "path",
-        "reordered",
-        "run_id",
-        "since",
-        "state",
-        "struck",
-        "token",
-        "unroutable",
-    )
-
     def __init__(
         self, owner: int, machine: Machine, state: Any, effect: Effect, path: str, nth: int, since: int
     ) -> None:
@@ -109,8 +83,7 @@ class Slot:
 
     def copy(self) -> Slot:
         new = Slot.__new__(Slot)
-        for name in Slot.__slots__:
-            setattr(new, name, getattr(self, name))
+        new.__dict__.update(self.__dict__)  # much faster than one by one, and worlds are copied a lot
         new.counts = self.counts.copy()
         return new
 
