@@ -1,0 +1,1 @@
+"""The pure machines, driven by hand: see ``desk``."""
