@@ -6,6 +6,8 @@
     apps = ["examples.registration:users", "examples.registration:documents"]
     start = [{ task = "register_user", data = '{"name": "Ada"}' }]   # data is JSON
     workers = 2
+    prefetch = 1                # deliveries that a worker has at a time
+    recovery = false            # whether the recovery scan runs; it always does where a fault needs it
     faults = ["register_user > verify_email #1 / commit / after"]
     deviations = [[12, 1]]      # at step 12, enabled action 1 instead of the default
     planted = "..."             # simulate with this planted bug
@@ -51,6 +53,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     start: tuple[StartEntry, ...]
     version: int = VERSION
     workers: int = 2
+    prefetch: int = 1
+    recovery: bool = False
     faults: tuple[str, ...] = ()
     deviations: tuple[tuple[int, int], ...] = ()
     planted: str = ""
@@ -68,7 +72,13 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
 
     def program(self) -> Program:
         """Load the workflows and build the program. Raises ``UsageError``."""
-        return Program(load_apps(self.apps), self.starts(), workers=self.workers, protocol=protocol_of(self.planted))
+        return Program(
+            load_apps(self.apps),
+            self.starts(),
+            workers=self.workers,
+            prefetch=self.prefetch,
+            protocol=protocol_of(self.planted),
+        )
 
 
 def load_apps(targets: Sequence[str]) -> list[Workflow]:
@@ -138,6 +148,8 @@ def dump(scenario: Scenario) -> str:
     lines.append(f"apps = [{', '.join(map(_string, scenario.apps))}]")
     starts = [f"{{ task = {_string(entry.task)}, data = {_string(entry.data)} }}" for entry in scenario.start]
     lines += [f"start = [{', '.join(starts)}]", f"workers = {scenario.workers}"]
+    lines += [f"prefetch = {scenario.prefetch}"] if scenario.prefetch != 1 else []
+    lines += ["recovery = true"] if scenario.recovery else []
     lines += ["faults = [", *[f"    {_string(fault)}," for fault in scenario.faults], "]"] if scenario.faults else []
     if scenario.deviations:
         lines.append(f"deviations = [{', '.join(f'[{step}, {number}]' for step, number in scenario.deviations)}]")

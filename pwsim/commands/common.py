@@ -43,6 +43,7 @@ def prepare(scenario: Scenario) -> Program:
     compares with that."""
     program = scenario.program()
     program.expects(frozenset([fault.mode for fault in scenario.schedule().faults]))
+    program.recovers |= scenario.recovery
     clean = play(program, Schedule())
     program.reference = clean.world.committed_graph() if clean.violation is None else None
     return program
@@ -63,9 +64,11 @@ def violation_of(result: Result) -> Violation | None:
 
 def as_found(scenario: Scenario, found: Violation) -> Scenario:
     """The scenario in which this violation, found in the scenario's program, happens again."""
-    schedule = found.result.schedule
+    schedule, program = found.result.schedule, found.result.world.program
     return replace(
         scenario,
+        prefetch=program.prefetch,
+        recovery=program.recovers,
         faults=tuple([str(fault) for fault in schedule.faults]),
         deviations=schedule.deviations,
         expect=found.law,
