@@ -19,11 +19,11 @@ from pwf_runtime.core.wire import decode_failure
 from pwf_runtime.errors import UsageError
 from pwf_runtime.signature import place_of
 
+from .faults import Fault
 from .laws import Violated
 from .tally import BY_KEY, COMMITTED, EFFECTS, Claim, Subject, counts, returned
 
 if TYPE_CHECKING:
-    from .faults import Fault
     from .probes import Entry
     from .program import Program
     from .world.world import World
@@ -60,10 +60,13 @@ class Played:
         return [f"{path}: {reason}" for path, reason in dead(self.world)]
 
     @property
+    def seconds(self) -> float:
+        """How much time has passed in the world, from the start to the end. It cost none."""
+        return self.world.clock.time_ms / 1000
+
+    @property
     def faults(self) -> list[Fault]:
         """What went wrong."""
-        from .faults import Fault
-
         return [Fault(step.point, step.fault) for step in self.world.trace if step.fault]
 
 
