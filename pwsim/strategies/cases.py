@@ -64,6 +64,7 @@ class Case(Struct, frozen=True):
             apps=TARGETS,
             start=(StartEntry(self.workflow.task, to_json(self.workflow)),) * self.runs,
             workers=self.workers,
+            recovery=result.world.program.recovers,
             faults=tuple([str(fault) for fault in result.schedule.faults]),
             deviations=result.schedule.deviations,
             expect=broken.law if broken else "pass",
