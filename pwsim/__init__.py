@@ -29,11 +29,20 @@ __all__ = ["Failure", "Report", "Scenario", "probe", "replay", "simulate", "stra
 
 def __getattr__(name: str) -> Any:
     if name == "strategies":
-        return import_module(f"{__name__}.strategies")
+        return _strategies()
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
     value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     return value
+
+
+def _strategies() -> Any:
+    try:
+        return import_module(f"{__name__}.strategies")
+    except ModuleNotFoundError as error:
+        if error.name != "hypothesis":
+            raise
+        raise ImportError("pwsim.strategies needs hypothesis, which comes with pip install 'pwf[pytest]'") from error
 
 
 def __dir__() -> list[str]:

@@ -69,7 +69,7 @@ def arguments(item: pytest.Item, given: Mapping[str, Any]) -> dict[str, Any]:
             chosen[option.name] = value
     depth = EXHAUST.value(item.config)
     if depth is not None:
-        chosen |= {"strategy": "exhaustive", "max_faults": depth}
+        chosen |= {"strategy": "exhaustive", "max_faults": depth} | ({} if depth else {"faults": ""})
     return chosen
 
 

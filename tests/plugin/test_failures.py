@@ -71,6 +71,17 @@ def test_a_comparison_says_how_often_in_how_many_schedules(pytester: pytest.Pyte
     )
 
 
+def test_what_cannot_be_shown_does_not_end_the_session(pytester: pytest.Pytester) -> None:
+    write(
+        pytester,
+        "def test_it(pwsim):\n    report = pwsim.explore(app, start=START)\n    report.explain = None\n"
+        "    assert report.effects['charge'] == 1\ndef test_next(): pass",
+    )
+    done = run(pytester, code=1)
+    done.stdout.fnmatch_lines(["the schedule in which it does not hold cannot be shown: TypeError*"])
+    done.assert_outcomes(passed=1, failed=1)
+
+
 @pytest.mark.parametrize(
     ("invariant", "sentence"),
     [

@@ -66,6 +66,16 @@ def test_exhaustion_tries_every_order(pytester: pytest.Pytester) -> None:
     done.stdout.fnmatch_lines(["*all orders and up to 1 faults *", "effects: charge was called twice *"])
 
 
+def test_exhaustion_without_faults_is_asked_for_and_so_not_vacuous(pytester: pytest.Pytester) -> None:
+    write(
+        pytester,
+        "def test_it(pwsim):\n    report = pwsim.explore(app, start=('ship', 1))\n"
+        "    assert report.committed('ship') == 1\n    print('BOUND', report.bound)",
+    )
+    done = run(pytester, "-s", "--pwsim-exhaust", "0", code=0)
+    done.stdout.fnmatch_lines(["*BOUND 2 workers per service: all orders and up to 0 faults *"])
+
+
 def test_schedules_are_shared_out_over_processes(pytester: pytest.Pytester) -> None:
     """And counted, wherever they were played."""
     write(

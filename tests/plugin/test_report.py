@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +174,14 @@ def test_a_workflow_that_no_module_has_by_name_is_replayed_with_itself(
     assert pwsim.replay(file, app).violations
 
 
+def test_strategies_say_what_they_need() -> None:
+    code = "import sys; sys.modules['hypothesis'] = None; import pwsim; pwsim.strategies"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "ImportError: pwsim.strategies needs hypothesis, which comes with pip install 'pwf[pytest]'" in done.stderr
+
+
 def test_the_package_says_what_it_has() -> None:
+    pytest.importorskip("hypothesis")
     assert set(pwsim.__all__) <= set(dir(pwsim))
     assert all(getattr(pwsim, name) is not None for name in pwsim.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'simulat'; it has Failure, "):
