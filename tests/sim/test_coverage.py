@@ -1,0 +1,172 @@
+"""What a campaign says it has met: crash points, situations, and an honest guess at what it has not."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from pwsim.campaign import Campaign
+from pwsim.coverage import SITUATIONS, Coverage, points
+from pwsim.faults import families, parse
+from pwsim.runner import play
+from pwsim.schedule import Schedule
+
+from .programs import EXAMPLES, chain, example, fan, prepared, random_results, struck
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_single_faults_hit_every_crash_point_of_every_example(name: str) -> None:
+    """Defined means: met by the run without faults, times the modes that each point has. All of them must strike."""
+    report = Campaign(example(name), strategy="faults", max_faults=1).run()
+    assert report.verdict == "pass"
+    assert report.hit == report.defined > 80
+    assert report.kinds
+    assert all(hit == defined > 0 for hit, defined in report.kinds.values())
+
+
+def test_fewer_schedules_hit_fewer_points() -> None:
+    """Positive control: the number is counted, not assumed."""
+    report = Campaign(fan(), strategy="random", runs=20).run()
+    assert 0 < report.hit < report.defined
+
+
+def test_only_points_of_the_families_asked_for_are_defined() -> None:
+    program = chain()
+    crash, all_of_them = Coverage(program, families("crash")), Coverage(program, families("all"))
+    assert {mode for _, mode in crash.defined} == {"before", "after"}
+    assert crash.defined < all_of_them.defined
+
+
+def test_the_points_of_a_program_are_those_of_its_run_without_faults() -> None:
+    found = [point for point, _ in points(fan())]
+    assert Counter(found).most_common(1)[0][1] == 1
+    assert set(found) == {step.point for step in play(fan(), Schedule()).trace}
+
+
+def test_roles_effects_and_modes_are_counted_apart() -> None:
+    program, modes = prepared(chain("linger"), "crash,loss")
+    coverage = Coverage(program, modes)
+    kinds = coverage.kinds()
+    assert {role for role, _, _ in kinds} == {"client", "worker", "sweeper"}
+    assert ("client", "start", "before") in kinds
+    assert ("sweeper", "publish", "after") in kinds
+    assert ("worker", "commit", "after") in kinds
+    assert ("worker", "receive", "lost") in kinds
+    assert sum(defined for _, defined in kinds.values()) == len(coverage.defined)
+
+
+# ── situations ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ["registration", "bulk"])
+def test_a_portfolio_sees_every_situation(name: str) -> None:
+    """It proves little without: a crash, a park, a stale commit, a takeover, a second delivery of a finished call."""
+    report = Campaign(example(name), max_faults=1, runs=150).run()
+    assert report.verdict == "pass"
+    assert report.missed == []
+
+
+def test_a_join_is_fired_by_each_of_its_possible_last_arrivals() -> None:
+    program, modes = prepared(fan(3), "default")
+    coverage = Coverage(program, modes)
+    for result in random_results(program, 150, faults="default"):
+        coverage.note(result)
+    assert {f"begin > part[{i}]" for i in range(3)} <= coverage.last_arrivals
+
+
+def situations(*faults: str) -> set[str]:
+    program, modes = prepared(fan(), "default")
+    coverage = Coverage(program, modes)
+    coverage.note(struck(program, *faults))
+    assert coverage.situations | set(coverage.unseen_situations()) == set(SITUATIONS)
+    return coverage.situations
+
+
+PLAIN = {"a join was fired by its last arrival", "a run completed"}
+
+
+TOLD = {
+    "begin #1 / claim / before": {"a worker died"},
+    "begin #1 / settle / before": {"a worker died", "a committed call was finished by another worker"},
+    "begin #1 / ack / before": {"a worker died", "a finished call was delivered again"},
+    "begin #1 / receive / duplicate": {"a call was parked", "a finished call was delivered again"},
+    "begin #1 / run / before": {"a worker died", "a call was parked", "a call was taken over"},
+    "begin #1 / commit / stall": {"a call was parked", "a call was taken over", "a stale attempt did not commit"},
+}
+
+
+def test_without_faults_only_what_always_happens_is_seen() -> None:
+    assert situations() == PLAIN
+
+
+@pytest.mark.parametrize("fault", TOLD)
+def test_each_situation_is_seen_when_it_happens(fault: str) -> None:
+    assert situations(fault) >= PLAIN | TOLD[fault]
+
+
+def test_no_situation_is_left_untested() -> None:
+    assert set().union(PLAIN, *TOLD.values()) == set(SITUATIONS)
+
+
+@pytest.mark.parametrize(
+    ("fault", "never"),
+    [
+        ("begin #1 / claim / before", "a call was taken over"),
+        ("begin #1 / receive / duplicate", "a worker died"),
+        ("begin #1 / commit / reply-lost", "a worker died"),
+        ("begin #1 / ack / before", "a stale attempt did not commit"),
+    ],
+)
+def test_what_did_not_happen_is_not_seen(fault: str, never: str) -> None:
+    assert never not in situations(fault)
+
+
+# ── what the next schedule may show ───────────────────────────────────────────────────────────
+
+
+def test_the_share_of_what_was_seen_once_is_the_chance_of_something_new() -> None:
+    """Good and Turing: three kinds of schedules, one of them seen once among six."""
+    program, modes = prepared(chain(), "crash")
+    coverage = Coverage(program, modes)
+    assert coverage.unseen() == 1.0
+    clean, other = play(program, Schedule()), struck(program, "leave #1 / run / before")
+    for result in (clean, clean, clean, other, other):
+        coverage.note(result)
+    assert coverage.unseen() == 0.0
+    coverage.note(struck(program, "leave #1 / commit / before"))
+    assert coverage.unseen() == pytest.approx(1 / 6)
+
+
+def test_it_foretells_how_often_something_new_turns_up() -> None:
+    """Within a few percent, on schedules that it has not seen."""
+    program, modes = prepared(chain(), "crash")
+    seen, fresh = Coverage(program, modes), 0
+    results = list(random_results(program, 800, faults="crash"))
+    for result in results[:400]:
+        seen.note(result)
+    guess = seen.unseen()
+    shapes = {tuple((s.path, s.effect, s.fault) for s in result.trace) for result in results[:400]}
+    for result in results[400:]:
+        fresh += tuple((s.path, s.effect, s.fault) for s in result.trace) not in shapes
+    assert abs(fresh / 400 - guess) < 0.1
+    assert 0 < guess < 0.9
+
+
+def test_what_two_processes_have_met_is_put_together() -> None:
+    program, modes = prepared(fan(), "default")
+    whole, one, other = (Coverage(program, modes) for _ in range(3))
+    for i, result in enumerate(random_results(program, 60, faults="default")):
+        whole.note(result)
+        (one if i % 2 else other).note(result)
+    one.add(other)
+    assert (one.struck, one.situations, one.last_arrivals) == (whole.struck, whole.situations, whole.last_arrivals)
+    assert (one.hit(), one.kinds(), one.unseen()) == (whole.hit(), whole.kinds(), whole.unseen())
+
+
+def test_a_fault_that_no_run_without_faults_would_meet_counts_for_nothing() -> None:
+    program, modes = prepared(chain(), "crash")
+    coverage = Coverage(program, modes)
+    coverage.note(struck(program, "leave #1 / run / before", "leave #2 / claim / before"))
+    assert coverage.hit() == 1
+    assert (parse("leave #2 / claim / before").point, "before") in coverage.struck
