@@ -1,0 +1,39 @@
+"""``pwsim lint``: mistakes that can be seen without running anything."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import asdict, replace
+
+from ..lint import Finding, lint
+from ..report import json
+from ..scenario import load_apps
+
+
+def add(commands: Any) -> None:
+    parser: argparse.ArgumentParser = commands.add_parser("lint", help="find mistakes without running anything")
+    parser.add_argument("target", help="MODULE:APP[,MODULE:APP...]: all services that call each other")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    apps = load_apps(options.target.split(","))
+    findings = [_nearby(finding) for finding in lint(apps)]
+    if options.json:
+        print(json.dumps({"findings": [asdict(finding) for finding in findings]}))
+    else:
+        for finding in findings:
+            print(finding)
+        tasks = sum(len(app.tasks) for app in apps)
+        print(f"{len(findings) or 'nothing'} found in {tasks} tasks of {', '.join(app.name for app in apps)}")
+    return 1 if findings else 0
+
+
+def _nearby(finding: Finding) -> Finding:
+    """With its file as seen from here, if it lies below."""
+    path = Path(finding.file)
+    return replace(finding, file=str(path.relative_to(Path.cwd()))) if path.is_relative_to(Path.cwd()) else finding
