@@ -288,7 +288,8 @@ class Engine:
             if isinstance(message, Marker):
                 self._begin(owner, Activity(self._scans, now, delivery), *self._scans.begin(message))
             else:
-                begun = self._deliveries.begin(message, f"{self._token}{owner:x}")
+                again = self._clock.now_ms() if delivery.redelivered else None
+                begun = self._deliveries.begin(message, f"{self._token}{owner:x}", again)
                 self._begin(owner, Activity(self._deliveries, now, delivery), *begun)
 
     def _run_task(self, owner: Owner, asked: RunTask) -> None:

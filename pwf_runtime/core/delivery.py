@@ -111,8 +111,14 @@ class DeliveryMachine(Machine):
         self.steps = steps
         self.policies = policies
 
-    def begin(self, message: Message, token: str) -> Step:
-        """A message was delivered. ``token`` is drawn for this delivery and for no other."""
+    def begin(self, message: Message, token: str, redelivered_ms: int | None = None) -> Step:
+        """A message was delivered. ``token`` is drawn for this delivery and for no other.
+
+        ``redelivered_ms``: it was delivered before, and this is the time now. Whoever had it may have died just after
+        taking its run off the open ones, without seeing that the store had fallen back: so the run is listed first.
+        """
+        if redelivered_ms is not None:
+            return Relisting(message, token), IndexAdd(OPEN, ((message.run_id.encode(), redelivered_ms),))
         return Claiming(message, token), self.steps.claim(message, token)
 
     # ── claim ─────────────────────────────────────────────────────────────────────────────────

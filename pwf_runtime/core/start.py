@@ -1,7 +1,8 @@
 """The machine that begins a run: listed as open, then created, then its first message published.
 
-In this order, so that whoever dies on the way leaves behind either nothing that counts or a run that the recovery
-scan finds. Beginning it again with the same task and data is the same run; with others it is a conflict.
+In this order, so that whoever dies on the way leaves behind either nothing that counts or a run that the recovery scan
+finds. It is listed once more after it was created: a store that fell back in between has forgotten the first time.
+Beginning it again with the same task and data is the same run; with others it is a conflict.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ class Starting(Struct, frozen=True):
 
     message: Message
     digest: bytes
+
+
+class Relisting(Struct, frozen=True):
+    """Listing it as open once more, now that it is there."""
+
+    message: Message
 
 
 class Publishing(Struct, frozen=True):
@@ -78,7 +85,8 @@ class StartMachine(Machine):
 
     TABLE: ClassVar[tuple[Row, ...]] = (
         Row(Opening, Indexed, "_opened", (Starting,)),
-        Row(Starting, TxnReply, "_started", (Publishing, Closing, Conflict, Begun)),
+        Row(Starting, TxnReply, "_started", (Relisting, Publishing, Closing, Conflict, Begun)),
+        Row(Relisting, Indexed, "_relisted", (Publishing,)),
         Row(Publishing, Published, "_published", (Begun, Waiting)),
         Row(Waiting, Indexed, "_waited", (Begun,)),
         Row(Closing, Indexed, "_closed", (Begun, Conflict)),
@@ -96,10 +104,10 @@ class StartMachine(Machine):
         digest = blake2b(state.data, digest_size=16).digest()
         return Starting(state.message, digest), self.steps.start(state.message, state.data, digest, now_ms)
 
-    def _started(self, state: Starting, reply: TxnReply, _now_ms: int) -> Step:
+    def _started(self, state: Starting, reply: TxnReply, now_ms: int) -> Step:
         message = state.message
         if reply.held:
-            return Publishing(message, True), Publish((message,))
+            return Relisting(message), IndexAdd(OPEN, ((message.run_id.encode(), now_ms),))
         ((status, task, digest, root),) = reply.replies
         conflict = _difference(message, state.digest, task.decode(), digest)
         if status != k.RUNNING:
@@ -109,6 +117,9 @@ class StartMachine(Machine):
         if root is not None:  # whoever created it may have died before publishing
             return Publishing(message, False), Publish((message,))
         return Begun(message, False), None
+
+    def _relisted(self, state: Relisting, _done: Indexed, _now_ms: int) -> Step:
+        return Publishing(state.message, True), Publish((state.message,))
 
     def _published(self, state: Publishing, published: Published, now_ms: int) -> Step:
         message = state.message

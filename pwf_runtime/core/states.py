@@ -161,7 +161,7 @@ class Confirming(Struct, frozen=True):
 
 
 class Relisting(Struct, frozen=True):
-    """It is not: adding it to the open ones again."""
+    """It may not be: adding it to the open ones again."""
 
     message: Message
     token: str

@@ -1,20 +1,29 @@
 """The simulated broker: durable queues, and unacked deliveries that come back.
 
-Modelled on RabbitMQ: what is unacked when a channel goes returns to its original place with ``redelivered`` set; a
-publish to a queue that does not exist is confirmed but returned; an ack on a channel that is gone does nothing.
+Modelled on RabbitMQ: what is unacked when a channel goes returns with ``redelivered`` set; a publish to a queue that
+does not exist is confirmed but returned; an ack on a channel that is gone does nothing. *Where* it returns to is what
+the two types of queue differ in (see ``Returns``). That RabbitMQ does the same is the business of
+``tests/contract/test_broker_agreement.py``; which differences that found is told in ``docs/fidelity.md``.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from pwf_runtime.transport.base import Confirmed, Delivery, Publication, Sink, TransportEvent
 
+Returns: TypeAlias = Literal["first", "place"]
+"""Where what was unacked on a channel goes when the channel does.
+
+``first``: ahead of all that was never handed over, behind what came back before it (quorum queues). ``place``: to where
+it was before, whoever else comes back when (classic queues).
+"""
+
 
 class Queued(NamedTuple):
-    """A body in a queue. ``place`` orders it, and a requeued one keeps its place; ``since``: the step it came."""
+    """A body in a queue. ``place`` says when it was published; ``since``: the step it came."""
 
     place: int
     since: int
@@ -25,14 +34,15 @@ class Queued(NamedTuple):
 class Broker:
     """Queues and what is unacked, for all channels of the world. ``step`` is the world's, for the default order."""
 
-    def __init__(self, queues: Sequence[str]) -> None:
+    def __init__(self, queues: Sequence[str], returns: Returns = "first") -> None:
+        self.returns = returns
         self.queues: dict[str, list[Queued]] = {queue: [] for queue in queues}
         self.unacked: dict[int, dict[int, tuple[str, Queued]]] = {}
         self._places = 0
         self._channels = 0
 
     def copy(self) -> Broker:
-        new = Broker(())
+        new = Broker((), self.returns)
         new.queues = {queue: list(queued) for queue, queued in self.queues.items()}
         new.unacked = {channel: dict(unacked) for channel, unacked in self.unacked.items()}
         new._places, new._channels = self._places, self._channels
@@ -44,9 +54,20 @@ class Broker:
         return self._channels
 
     def close_channel(self, channel: int, step: int) -> None:
-        """Its unacked deliveries go back where they came from."""
+        """Its unacked deliveries go back, in the order in which they were handed over."""
         for queue, queued in self.unacked.pop(channel, {}).values():
-            insort(self.queues[queue], Queued(queued.place, step, queued.body, redelivered=True))
+            again = Queued(queued.place, step, queued.body, redelivered=True)
+            if self.returns == "place":
+                insort(self.queues[queue], again)
+            else:
+                self.queues[queue].insert(self.returned(queue), again)
+
+    def returned(self, queue: str) -> int:
+        """How many at the head of a queue have been handed over before."""
+        for number, queued in enumerate(self.queues[queue]):
+            if not queued.redelivered:
+                return number
+        return len(self.queues[queue])
 
     def publish(self, queue: str, body: bytes, step: int) -> bool:
         """Whether a queue took it."""

@@ -50,7 +50,7 @@ def before(world: World, process: Process, slot: Slot, mode: str) -> bool:
         world.broker.close_channel(process.channel, world.step)
         process.channel = world.broker.open_channel()
     elif mode == f.REORDERED:
-        slot.reordered = slot.part == 0
+        slot.reordered = slot.reordered or slot.part == 0
     elif mode == f.LEASE_LOST:
         run = world.store.runs.get(slot.run_id)
         if run is not None:

@@ -298,7 +298,8 @@ class World:
         else:
             machine = self.program.old_delivery if mode == f.OLD_CODE else self.program.delivery
             token = self._token(message.call_id)
-            slot = self.open(process, machine, machine.begin(message, token), path, nth)
+            again = self.clock.time_ms if delivery.redelivered else None
+            slot = self.open(process, machine, machine.begin(message, token, again), path, nth)
             slot.concerns(message, token)
         slot.delivery = delivery
         self.driver.holds(slot.owner, delivery)
