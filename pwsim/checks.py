@@ -24,6 +24,8 @@ from .laws import Violated
 from .tally import BY_KEY, COMMITTED, EFFECTS, Claim, Subject, counts, returned
 
 if TYPE_CHECKING:
+    from pwf_runtime.core.model import Need
+
     from .probes import Entry
     from .program import Program
     from .world.world import World
@@ -93,12 +95,17 @@ def unfinished(world: World) -> list[str]:
         if join.fired or join.expired:
             continue
         have = {need.name: len(world.history.events.get((run_id, need.name), ())) for need in join.record.needs}
-        lacks = [repr(need.name) for need in join.record.needs if have[need.name] < need.count]
+        lacks = [_lacking(need, have[need.name]) for need in join.record.needs if have[need.name] < need.count]
         armed_by, then = world.history.path(run_id, join.record.parent), join.record.then.task.partition(".")[2]
         emitted = sorted({repr(name) for run, name in world.history.events if run == run_id and name[0] != "~"})
         said = f"emitted: {', '.join(emitted)}" if emitted else "no event was emitted"
         reasons.append(f"the join of {then}, armed by {armed_by}, waits for {', '.join(lacks)} for ever ({said})")
     return reasons
+
+
+def _lacking(need: Need, have: int) -> str:
+    """What a join waits for; of several events with one name, how many have come."""
+    return repr(need.name) if need.count == 1 else f"{need.count} times {need.name!r} (which came {_times(have)})"
 
 
 def task_name(program: Program, task: str) -> str:

@@ -50,11 +50,13 @@ def diagram(steps: Sequence[TraceStep], *, limit: int | None = MAX_LINES, width:
 
 
 def _worth(steps: Sequence[TraceStep], room: int) -> list[int]:
-    """The steps to show in ``room`` lines: all, or the ones around the faults and the end, same deliveries first."""
+    """The steps to show in ``room`` lines: all, or the ones around the faults, the user's effects and the end."""
     if len(steps) <= room:
         return list(range(len(steps)))
     anchors = [i for i, step in enumerate(steps) if step.fault][: room // 4] or [0]
     anchors.append(len(steps) - 1)
+    done = [i for i, step in enumerate(steps) if step.effect.startswith("call ")][: room // 4]  # on the user's clients
+    anchors += [i for i in done if i not in anchors]
     calls = {steps[i].path for i in anchors}
 
     def distance(i: int) -> tuple[int, bool]:

@@ -7,9 +7,13 @@ from textwrap import wrap
 from ..campaign import Report, Violation
 from ..faults import describe
 from ..runner import Result
+from ..tally import COMMITTED, EFFECTS
 from . import divergence, sequence
 from .paint import WIDEST
 from .recording import unmade
+
+_NO_LAWS = ("machine", "invariant", COMMITTED, EFFECTS)
+"""What is not as it must be, without a law being broken: its sentence says it all."""
 
 
 def sentence(violation: Violation) -> str:
@@ -59,4 +63,4 @@ def ending(result: Result) -> str:
     forbidden = unmade(result.world.program, result)
     if forbidden is not None:
         return f"▶ {broken.law} forbids what follows: {forbidden.process}  {forbidden.point}: {broken.sentence}"
-    return f"▶ {broken.law} is broken: {broken.sentence}" if broken.law != "machine" else f"▶ {broken.sentence}"
+    return f"▶ {broken.law} is broken: {broken.sentence}" if broken.law not in _NO_LAWS else f"▶ {broken.sentence}"

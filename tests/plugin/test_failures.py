@@ -132,6 +132,9 @@ def dies(data):
 def misspells(data):
     return [pwf_runtime.emit("payed"), pwf_runtime.join(after, data, on=["paid"])]
 @broken.task
+def miscounts(data):
+    return [*[pwf_runtime.emit("done")] * 2, pwf_runtime.join(after, data, on=[{"done": 3}])]
+@broken.task
 def after(data):
     return None
 """
@@ -145,6 +148,7 @@ def after(data):
             "misspells",
             "without any fault, the join of after, armed by misspells, waits for 'paid' for ever (emitted: 'payed')*",
         ),
+        ("miscounts", "without any fault, the join of after, * waits for 3 times 'done' (which came twice) for ever *"),
     ],
 )
 def test_a_workflow_that_never_works_does_not_pass(pytester: pytest.Pytester, task: str, sentence: str) -> None:
