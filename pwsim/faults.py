@@ -72,6 +72,9 @@ node. An append-only file survives a killed process; a failover loses the last w
 RECOVERED = frozenset((LOST, QUEUE_LOST, *ROLLBACK))
 """Modes after which only the recovery scan can bring a call back; with them, worlds run it."""
 
+ASKED_ABOUT = frozenset((STALL, LEASE_LOST, DIFFERS, *ROLLBACK))
+"""Modes after which a law judges otherwise: worlds in which they struck differ from those in which they did not."""
+
 _DELIVERY = (BEFORE, AFTER, REPLY_LOST, REQUEUE, STALL, *ROLLBACK)
 MODES: dict[str, tuple[str, ...]] = {
     "receive": (DUPLICATE, OLD_CODE, LOST, QUEUE_LOST),

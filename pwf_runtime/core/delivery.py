@@ -188,7 +188,7 @@ class DeliveryMachine(Machine):
             return self._park(message, token, now_ms + left_ms)
         if found.due_ms is not None and found.due_ms > now_ms:
             return self._park(message, token, found.due_ms)
-        return Claiming(message, token), self.steps.claim(message, token, found.due_ms)
+        return Claiming(message, token, found.due_ms), self.steps.claim(message, token, found.due_ms)
 
     def _gone(self, message: Message, token: str, status: bytes | None, open_: int, armed: int, now_ms: int) -> Step:
         """The call is settled. If it was the run's last, see to it that the run ends."""
@@ -282,7 +282,7 @@ class DeliveryMachine(Machine):
         found = decode_join(record)
         if marks < found.at_least:
             return self._onward(replace(work, todo=work.todo[1:]))
-        return Firing(work, record), self.steps.fire(work.message, reached.join, found, marks, now_ms)
+        return Firing(work, record, marks), self.steps.fire(work.message, reached.join, found, marks, now_ms)
 
     def _fired(self, state: Firing, reply: TxnReply, _now_ms: int) -> Step:
         if reply.held:

@@ -51,10 +51,11 @@ class Work(Struct, frozen=True):
 
 
 class Claiming(Struct, frozen=True):
-    """Waiting for the claim."""
+    """Waiting for the claim. ``due_ms``: the call had to wait until then, which is over."""
 
     message: Message
     token: str
+    due_ms: int | None = None
 
 
 class Gathering(Struct, frozen=True):
@@ -100,10 +101,11 @@ class Satisfying(Struct, frozen=True):
 
 
 class Firing(Struct, frozen=True):
-    """Firing the join of the first of ``work.todo``, whose record is ``join``."""
+    """Firing the join of the first of ``work.todo``, whose record is ``join``, with so many names marked."""
 
     work: Work
     join: bytes
+    marks: int
 
 
 class Publishing(Struct, frozen=True):

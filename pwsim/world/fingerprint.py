@@ -7,15 +7,18 @@ remember. Times are kept absolute: worlds that differ in them are different, whi
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 
+from .. import faults as f
 from .process import Process, Slot
 from .world import World
 
 
 def fingerprint(world: World) -> int:
     """A 64-bit hash of it: among a million worlds two different ones collide with a chance of some 3 in 10^8."""
-    return hash((_store(world), _broker(world), _processes(world), _history(world), world.clock.time_ms))
+    places = _places(world)
+    seen = (_store(world), _broker(world, places), _processes(world, places), _history(world), world.clock.time_ms)
+    return hash(seen)
 
 
 def _store(world: World) -> Hashable:
@@ -33,29 +36,47 @@ def _store(world: World) -> Hashable:
     return runs, tuple([frozenset(entries.items()) for entries in world.store.indexes.values()])
 
 
-def _broker(world: World) -> Hashable:
-    return tuple([tuple([item.body for item in queued]) for queued in world.broker.queues.values()])
+def _broker(world: World, places: dict[tuple[int, int], int]) -> Hashable:
+    """What is in each queue, in order, and what would come back to it."""
+    unacked = [
+        (queue, queued.body, places[channel, tag])
+        for channel, held in world.broker.unacked.items()
+        for tag, (queue, queued) in held.items()
+    ]
+    return tuple([tuple([item.body for item in queued]) for queued in world.broker.queues.values()]), frozenset(unacked)
 
 
-def _processes(world: World) -> Hashable:
+def _processes(world: World, places: dict[tuple[int, int], int]) -> Hashable:
     """Workers of one queue may change places: their forms are put in an order of their own."""
-    unacked = world.broker.unacked
-    forms = sorted([(process.queue, hash(_process(process, unacked))) for process in world.processes])
+    forms = sorted([(process.queue, hash(_process(process, places))) for process in world.processes])
     return tuple(forms), tuple(world.to_start), tuple(world.to_mark), world.ledger
 
 
-def _process(process: Process, unacked: Mapping[int, Mapping[int, object]]) -> Hashable:
-    return process.frozen_until, tuple([_slot(process, slot, unacked) for slot in process.slots.values()])
+def _places(world: World) -> dict[tuple[int, int], int]:
+    """Of each unacked delivery, by channel and tag: behind how many of what waits in its queue it would come back, as far
+    as that depends on it."""
+    keeps = world.broker.returns == "place"
+    return {
+        (channel, tag): sum([item.place < queued.place for item in world.broker.queues[queue]]) if keeps else 0
+        for channel, unacked in world.broker.unacked.items()
+        for tag, (queue, queued) in unacked.items()
+    }
 
 
-def _slot(process: Process, slot: Slot, unacked: Mapping[int, Mapping[int, object]]) -> Hashable:
+def _process(process: Process, places: dict[tuple[int, int], int]) -> Hashable:
+    return process.frozen_until, tuple([_slot(slot, places) for slot in process.slots.values()])
+
+
+def _slot(slot: Slot, places: dict[tuple[int, int], int]) -> Hashable:
     delivery = slot.delivery
-    is_held = delivery is not None and delivery.tag in unacked.get(delivery.channel, ())
+    place = places.get((delivery.channel, delivery.tag)) if delivery is not None else None
     progress = (slot.part, slot.reordered, slot.unroutable, slot.struck, slot.asleep_until, len(slot.inner))
-    return slot.state, id(slot.outcome), slot.answer is None, is_held, progress
+    return slot.state, id(slot.outcome), slot.answer, place, progress
 
 
 def _history(world: World) -> Hashable:
+    """What the laws remember: calls, joins, and which kinds of faults have struck."""
     history = world.history
     calls = tuple([(c.commits, c.settled, c.dead, c.attempt, id(c.outcome)) for c in history.calls.values()])
-    return calls, tuple([(join.fired, join.expired) for join in history.joins.values()])
+    joins = tuple([(join.fired, join.expired) for join in history.joins.values()])
+    return calls, joins, world.modes_struck & f.ASKED_ABOUT

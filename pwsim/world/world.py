@@ -71,6 +71,7 @@ class World:
         self.to_mark: list[str] = []
         self.deliveries: dict[CallKey, int] = {}
         self.ever_created: set[CallKey] = set()
+        self.modes_struck: frozenset[str] = frozenset()
         self.ledger: tuple[Entry, ...] = ()  # the probed calls that happened
         self.past: tuple[Any, SimStore, History] | None = None  # the store's earlier states, newest first
         self._trace: tuple[Any, TraceStep] | None = None  # the latest step and all before it
@@ -101,6 +102,7 @@ class World:
         new.step, new.to_start, new.to_mark = self.step, self.to_start[:], self.to_mark[:]
         new.deliveries, new.ever_created, new.past = self.deliveries.copy(), self.ever_created.copy(), self.past
         new._trace, new._names, new.ledger = self._trace, self._names.copy(), self.ledger
+        new.modes_struck = self.modes_struck
         new._owners, new._recoveries, new._ran = self._owners, self._recoveries, None
         new._attach(self.store.copy(new.clock), self.broker.copy())
         new.processes = [process.copy() for process in self.processes]
@@ -406,6 +408,8 @@ class World:
     def record(self, process: str, path: str, nth: int, effect: str, nr: int, mode: str | None, answer: Any) -> None:
         step = _new_step(TraceStep, (self.clock.time_ms, process, path, nth, effect, nr, mode or "", answer))
         self._trace = (self._trace, step)
+        if mode is not None:
+            self.modes_struck |= {mode}
 
     def _observe(self, slot: Slot, txn: Txn, reply: Any) -> None:
         change = self.history.observe(txn, reply, slot.call_id, slot.outcome)
@@ -448,12 +452,7 @@ class World:
 
     def struck(self, *modes: str) -> bool:
         """Whether a fault of one of these modes has struck."""
-        rest = self._trace
-        while rest is not None:
-            rest, step = rest
-            if step.fault in modes:
-                return True
-        return False
+        return not self.modes_struck.isdisjoint(modes)
 
     def has_choice(self) -> bool:
         """Whether what a run without faults did was one of several right things to do."""

@@ -21,7 +21,7 @@ def desk_of() -> Desk:
     return Desk({"first": Outcome(calls=(call("second"),)), "second": Outcome(), "other": Outcome()})
 
 
-def test_a_run_is_listed_then_created_then_published() -> None:
+def test_a_run_is_listed_then_created_then_listed_then_published() -> None:
     """L8; and whoever dies on the way leaves nothing that counts, or a run that the recovery scan finds."""
     desk = desk_of()
     hand = desk.start("first", b"data")
@@ -29,7 +29,7 @@ def test_a_run_is_listed_then_created_then_published() -> None:
     while hand.effect is not None:
         hand.go()
         effects.append(type(hand.effect))
-    assert effects == [IndexAdd, Txn, Publish, type(None)]
+    assert effects == [IndexAdd, Txn, IndexAdd, Publish, type(None)]
     assert hand.state == Begun(MESSAGE, created=True)
     assert desk.members(OPEN) == [RUN.encode()]
     assert desk.queues["q"] == [MESSAGE]
