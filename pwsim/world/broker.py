@@ -2,7 +2,7 @@
 
 Modelled on RabbitMQ: what is unacked when a channel goes returns with ``redelivered`` set; a publish to a queue that
 does not exist is confirmed but returned; an ack on a channel that is gone does nothing. *Where* it returns to is what
-the two types of queue differ in (see ``Returns``). That RabbitMQ does the same is the business of
+the two types of queue differ in (see ``faults.Returns``). That RabbitMQ does the same is the business of
 ``tests/contract/test_broker_agreement.py``; which differences that found is told in ``docs/fidelity.md``.
 """
 
@@ -10,16 +10,11 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from pwf_runtime.transport.base import Confirmed, Delivery, Publication, Sink, TransportEvent
 
-Returns: TypeAlias = Literal["first", "place"]
-"""Where what was unacked on a channel goes when the channel does.
-
-``first``: ahead of all that was never handed over, behind what came back before it (quorum queues). ``place``: to where
-it was before, whoever else comes back when (classic queues).
-"""
+from ..faults import Returns
 
 
 class Queued(NamedTuple):

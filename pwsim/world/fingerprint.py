@@ -1,8 +1,8 @@
 """What two worlds must have in common to have the same future: the key under which a search knows them.
 
-Left out is what only names things or orders them by default (owners, steps, counts of deliveries), the ``redelivered``
-flag, which no machine looks at, and which of several workers of the same queue is which. Kept is what the laws
-remember. Times are kept absolute: worlds that differ in them are different, which costs states and never soundness.
+Left out is what only names things or orders them by default (owners, steps, counts of deliveries), and which of several
+workers of the same queue is which. Kept is what the laws remember. Times are kept absolute: worlds that differ in them
+are different, which costs states and never soundness.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def _broker(world: World, places: dict[tuple[int, int], int]) -> Hashable:
         for channel, held in world.broker.unacked.items()
         for tag, (queue, queued) in held.items()
     ]
-    return tuple([tuple([item.body for item in queued]) for queued in world.broker.queues.values()]), frozenset(unacked)
+    waiting = [tuple([(item.body, item.redelivered) for item in queued]) for queued in world.broker.queues.values()]
+    return tuple(waiting), frozenset(unacked)
 
 
 def _processes(world: World, places: dict[tuple[int, int], int]) -> Hashable:
@@ -53,8 +54,8 @@ def _processes(world: World, places: dict[tuple[int, int], int]) -> Hashable:
 
 
 def _places(world: World) -> dict[tuple[int, int], int]:
-    """Of each unacked delivery, by channel and tag: behind how many of what waits in its queue it would come back, as far
-    as that depends on it."""
+    """Of each unacked delivery, by channel and tag: behind how many of what waits it would come back, if that depends
+    on where it was."""
     keeps = world.broker.returns == "place"
     return {
         (channel, tag): sum([item.place < queued.place for item in world.broker.queues[queue]]) if keeps else 0

@@ -79,7 +79,7 @@ class World:
         self._owners = 0
         self._recoveries = 0
         self._ran: Ran | None = None
-        self._attach(SimStore(self.clock), Broker(program.queues))
+        self._attach(SimStore(self.clock), Broker(program.queues, program.returns))
         self.processes = [
             Process(f"{queue}/{i + 1}", queue, program.prefetch, self.broker.open_channel())
             for queue in program.queues
