@@ -20,7 +20,7 @@ from .explore import delays, exhaustive
 from .explore import faults as every_fault
 from .explore import random as at_random
 from .explore.pct import pct
-from .faults import CORE, Fault, core, families
+from .faults import CORE, Fault, core, families, returns
 from .laws import Violated
 from .parallel import fan_out
 from .program import Program
@@ -111,6 +111,7 @@ class Campaign:
         self.program = program
         self.strategy = strategy
         self.modes = families(faults)
+        program.returns = returns(faults) or program.returns
         self.many = core(self.modes) if faults is None else self.modes
         """The modes of which pairs and larger sets are tried."""
         self.max_faults = max_faults

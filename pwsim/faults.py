@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -68,6 +69,16 @@ PROFILES: dict[str, tuple[str, ...]] = {
 }
 """Families by the servers that have them. A quorum queue keeps what it confirmed; a classic one can lose all with its
 node. An append-only file survives a killed process; a failover loses the last writes."""
+
+Returns: TypeAlias = Literal["first", "place"]
+"""Where what was unacked on a channel goes when the channel does.
+
+``first``: ahead of all that was never handed over, behind what came back before it (quorum queues). ``place``: to where
+it was before, whoever else comes back when (classic queues).
+"""
+
+RETURNS: dict[str, Returns] = {"rabbitmq-quorum": "first", "rabbitmq-classic": "place"}
+"""By profile. Seen on RabbitMQ 3.10.8, see docs/fidelity.md. Without one it is quorum queues, production's default."""
 
 RECOVERED = frozenset((LOST, QUEUE_LOST, *ROLLBACK))
 """Modes after which only the recovery scan can bring a call back; with them, worlds run it."""
@@ -155,6 +166,12 @@ def families(names: str | Iterable[str] | None) -> frozenset[str]:
         for family in PROFILES.get(name, (name,)):
             modes.update(FAMILIES[family])
     return frozenset(modes)
+
+
+def returns(names: str | Iterable[str] | None) -> Returns | None:
+    """The rule of the broker that the profiles among ``names`` have; ``None``: they do not say."""
+    wanted = [] if names is None else names.split(",") if isinstance(names, str) else list(names)
+    return next((RETURNS[name] for name in map(str.strip, wanted) if name in RETURNS), None)
 
 
 def core(modes: frozenset[str]) -> frozenset[str]:

@@ -118,6 +118,8 @@ class Program:
         self.scan = protocol.scan(self.steps)
         self.max_steps = 20_000
         """More steps than this in one schedule is a run that does not end."""
+        self.returns: f.Returns = "first"
+        """Where a message goes that comes back to its queue; set by a profile of ``faults``."""
         self.recovers = False
         """Whether worlds run the recovery scan, which hides what else would get stuck."""
         self.remembers_past = False

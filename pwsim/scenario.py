@@ -8,6 +8,7 @@
     workers = 2
     prefetch = 1                # deliveries that a worker has at a time
     recovery = false            # whether the recovery scan runs; it always does where a fault needs it
+    profile = "rabbitmq-quorum" # whose queues: where messages come back to; that of classic ones differs
     faults = ["register_user > verify_email #1 / commit / after"]
     deviations = [[12, 1]]      # at step 12, enabled action 1 instead of the default
     planted = "..."             # simulate with this planted bug
@@ -31,7 +32,7 @@ from msgspec import Struct
 from pwf_runtime.errors import UsageError
 from pwf_runtime.workflow import Workflow
 
-from .faults import parse
+from .faults import RETURNS, Returns, parse
 from .planted import protocol_of
 from .program import Program
 from .schedule import Schedule
@@ -55,6 +56,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     workers: int = 2
     prefetch: int = 1
     recovery: bool = False
+    profile: str = ""
     faults: tuple[str, ...] = ()
     deviations: tuple[tuple[int, int], ...] = ()
     planted: str = ""
@@ -72,13 +74,24 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
 
     def program(self) -> Program:
         """Load the workflows and build the program. Raises ``UsageError``."""
-        return Program(
+        program = Program(
             load_apps(self.apps),
             self.starts(),
             workers=self.workers,
             prefetch=self.prefetch,
             protocol=protocol_of(self.planted),
         )
+        program.returns = returns_of(self.profile)
+        return program
+
+
+def returns_of(profile: str) -> Returns:
+    """Where messages come back to by a profile's rule; "": the default one. Raises ``UsageError``."""
+    if not profile:
+        return "first"
+    if profile not in RETURNS:
+        raise UsageError(f"profile {profile!r}: there is no broker of this name; there are {', '.join(RETURNS)}")
+    return RETURNS[profile]
 
 
 def load_apps(targets: Sequence[str]) -> list[Workflow]:
@@ -150,6 +163,7 @@ def dump(scenario: Scenario) -> str:
     lines += [f"start = [{', '.join(starts)}]", f"workers = {scenario.workers}"]
     lines += [f"prefetch = {scenario.prefetch}"] if scenario.prefetch != 1 else []
     lines += ["recovery = true"] if scenario.recovery else []
+    lines += [f"profile = {_string(scenario.profile)}"] if scenario.profile else []
     lines += ["faults = [", *[f"    {_string(fault)}," for fault in scenario.faults], "]"] if scenario.faults else []
     if scenario.deviations:
         lines.append(f"deviations = [{', '.join(f'[{step}, {number}]' for step, number in scenario.deviations)}]")

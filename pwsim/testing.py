@@ -23,7 +23,7 @@ from .faults import FAMILIES, Fault
 from .planted import protocol_of
 from .program import Program
 from .runner import play
-from .scenario import Scenario, load, load_apps
+from .scenario import Scenario, load, load_apps, returns_of
 from .schedule import Schedule
 from .verdict import Failure, Keeper, Points, Report, smallest
 
@@ -62,6 +62,7 @@ def simulate(
     workers: int = 2,
     invariant: Invariants = (),
     planted: str = "",
+    profile: str = "",
     allow_unfinished: bool = False,
     only: Schedule | None = None,
     keeper: Keeper | None = None,
@@ -72,6 +73,7 @@ def simulate(
     ``apps``: one workflow or several. ``start``: a pair (task, data), or several, one run each. ``workers``: processes
     per service. ``invariant``: a function, or several, that is called with the end of every schedule, a
     ``checks.Played``; what it asserts must hold. ``planted``: simulate with this planted bug, to see a test fail.
+    ``profile``: whose queues, see ``faults.RETURNS`` (``faults`` may name it, too).
     ``allow_unfinished``: the run without faults may leave dead calls, and joins that wait for ever. ``only``: play this
     schedule and no other. ``keeper``: where failures are kept. ``search``: see ``Search``.
 
@@ -81,6 +83,7 @@ def simulate(
     how = _search_of(search)
     starts = [(task.full_name if isinstance(task, Task) else task, data) for task, data in _several(start, tuple)]
     program = Program(_several(apps, Workflow), starts, workers=workers, protocol=protocol_of(planted))
+    program.returns = returns_of(profile)
     program.checks = tuple([checks.invariant(fn) for fn in ([invariant] if callable(invariant) else invariant)])
     report = Report(program, keeper or saving.Folder(), planted)
     try:
@@ -102,6 +105,7 @@ def replay(scenario: Scenario | str | Path, apps: Apps = (), *, invariant: Invar
         start=scenario.starts(),
         workers=scenario.workers,
         planted=scenario.planted,
+        profile=scenario.profile,
         invariant=invariant,
         allow_unfinished=True,
         only=schedule,

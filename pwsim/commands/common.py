@@ -10,10 +10,11 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from ..campaign import Violation
+from ..faults import RETURNS
 from ..program import Program
 from ..report import html, text
 from ..runner import Result, play
-from ..scenario import Scenario, load
+from ..scenario import Scenario, load, returns_of
 from ..schedule import Schedule
 
 
@@ -69,11 +70,19 @@ def as_found(scenario: Scenario, found: Violation) -> Scenario:
         scenario,
         prefetch=program.prefetch,
         recovery=program.recovers,
+        profile=_profile_of(program),
         faults=tuple([str(fault) for fault in schedule.faults]),
         deviations=schedule.deviations,
         expect=found.law,
         trace=found.result.fingerprint(),
         about=text.sentence(found),
+    )
+
+
+def _profile_of(program: Program) -> str:
+    """The profile whose rule its broker follows; "" for the default one."""
+    return (
+        "" if program.returns == returns_of("") else next(n for n, rule in RETURNS.items() if rule == program.returns)
     )
 
 
