@@ -74,7 +74,7 @@ ONWARD = (Satisfying, Publishing, Delaying, Settling)
 
 TABLE: tuple[Row, ...] = (
     Row(Claiming, TxnReply, "_claimed", FOUND),
-    Row(Gathering, TxnReply, "_gathered", (Gathering, Running, Claiming)),
+    Row(Gathering, TxnReply, "_gathered", (Gathering, Running, Failing)),
     Row(Running, TaskDone, "_ran", (Committing,)),
     Row(Running, TaskFailed, "_raised", (Failing,)),
     Row(Committing, TxnReply, "_committed", (*ONWARD, *FOUND)),
@@ -144,27 +144,28 @@ class DeliveryMachine(Machine):
             return Gathering(claim), self.steps.gather(claim.message, claim.record.join, ranked=claim.record.ranked)
         return self._run(claim, ())
 
-    def _gathered(self, state: Gathering, reply: TxnReply, _now_ms: int) -> Step:
+    def _gathered(self, state: Gathering, reply: TxnReply, now_ms: int) -> Step:
         claim, rest, events = state.claim, state.wanted, state.events
         if rest is None:
             (record,), got = reply.replies
             ranked = claim.record.ranked
             if record is None or (len(got) if ranked else got) < (join := decode_join(record)).at_least:
-                return self._reclaim(claim)
+                return self._bereft(claim, now_ms)
             rest = wanted(join, got if ranked else None)
         else:
             for (name, start, stop), values in zip(state.asked, reply.replies, strict=True):
                 if len(values) < stop - start:
-                    return self._reclaim(claim)
+                    return self._bereft(claim, now_ms)
                 events += tuple([received(name, value) for value in values])
         if not rest:
             return self._run(claim, events)
         ask, rest = portion(rest)
         return Gathering(claim, rest, ask, events), self.steps.read_events(claim.message, ask)
 
-    def _reclaim(self, claim: Claim) -> Step:
-        """What my call needs is gone: somebody else finished it, or the store fell back. Look again."""
-        return Claiming(claim.message, claim.token), self.steps.claim(claim.message, claim.token)
+    def _bereft(self, claim: Claim, now_ms: int) -> Step:
+        """What my call needs is gone: somebody else finished it, or the store fell back. Then it is not mine to fail,
+        and what is there leads on. Else the store is damaged, and it must not be tried for ever."""
+        return self._fail(claim, _EVENTS_MISSING, self.policies[claim.record.task], now_ms)
 
     def _run(self, claim: Claim, events: tuple[Event, ...]) -> Step:
         return Running(claim), RunTask(claim.message, claim.attempt, claim.token, claim.record.data, events)
@@ -383,6 +384,9 @@ class DeliveryMachine(Machine):
 
 
 # ── failures that no task raised ──────────────────────────────────────────────────────────────
+
+
+_EVENTS_MISSING = Failure("EventsMissing", "the events that fired this call's join are not in the store any more")
 
 
 def _unknown_task(task: str, policies: Mapping[str, Retry]) -> Failure:

@@ -261,8 +261,8 @@ def test_settling_compares_what_was_done_to_joins(lost: str) -> None:
     assert desk.field(k.STATUS) == k.COMPLETED
 
 
-def test_a_joined_call_whose_events_are_gone_looks_again() -> None:
-    """It must not run with fewer than it was fired for."""
+def test_a_joined_call_whose_events_are_gone_fails() -> None:
+    """It must not run with fewer than it was fired for, nor look for them for ever."""
     desk = telling(Outcome(calls=(emitting("a"),), joins=(join("last", "a"),)))
     desk.deliver(desk.begin("first")).finish()
     desk.handle("tell")
@@ -270,7 +270,7 @@ def test_a_joined_call_whose_events_are_gone_looks_again() -> None:
     hand.go()
     assert type(hand.state) is s.Gathering
     desk.store.runs[RUN].fields.pop(k.length(k.events("a")))
-    assert type(hand.go()) is s.Claiming
+    assert type(hand.go()) is s.Failing
 
 
 # ── timeouts ──────────────────────────────────────────────────────────────────────────────────
