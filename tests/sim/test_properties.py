@@ -104,14 +104,7 @@ def told(case: Case, result: Result) -> str:
     return f"{small.violation}\n\nsave this as scenarios/regressions/SYMPTOM.toml:\n\n{dump(case.scenario(small))}"
 
 
-TOKENS_COME_AGAIN = pytest.mark.xfail(
-    reason="the simulated token of an earlier attempt is handed out again, and a store that falls back knows it"
-)
-
-
-@pytest.mark.parametrize(
-    "family", [pytest.param(family, marks=TOKENS_COME_AGAIN if family == "rollback" else ()) for family in FAMILIES]
-)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_no_single_fault_of_a_family_breaks_a_law(family: str, check: Check) -> None:
     """L1 to L8, at every crash point of random workflows."""
     check(every_fault(family), SINGLES)
