@@ -7,35 +7,27 @@ another. What stands inside ``ctx.step(...)`` is remembered over attempts, and m
 from __future__ import annotations
 
 import ast
-import datetime
-import os
-import random
-import secrets
-import socket
-import threading
-import time
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
 from .names import UNKNOWN, Scope
 
 _CLOCK, _CHANCE, _WORLD = "the clock", "chance", "the machine it runs on"
-_SOURCES: dict[Any, str] = {
-    **dict.fromkeys((time.time, time.time_ns, time.monotonic, time.monotonic_ns, time.perf_counter), _CLOCK),
-    **dict.fromkeys((time.perf_counter_ns, time.localtime, time.gmtime, time.ctime, time.strftime), _CLOCK),
-    **dict.fromkeys((uuid.uuid1, uuid.uuid4, os.urandom), _CHANCE),
-    **dict.fromkeys([getattr(secrets, name) for name in secrets.__all__ if name != "compare_digest"], _CHANCE),
-    **dict.fromkeys((os.getpid, os.getenv, socket.gethostname), _WORLD),
-    **dict.fromkeys((socket.socket, socket.create_connection), "a socket"),
-    **dict.fromkeys((threading.Thread, threading.Timer, threading.local), "threads"),
+_SOURCES = {
+    **dict.fromkeys(("time.time", "time.time_ns", "time.monotonic", "time.monotonic_ns", "time.perf_counter"), _CLOCK),
+    **dict.fromkeys(("time.perf_counter_ns", "time.localtime", "time.gmtime", "time.ctime", "time.strftime"), _CLOCK),
+    **dict.fromkeys(("datetime.datetime.now", "datetime.datetime.utcnow", "datetime.datetime.today"), _CLOCK),
+    "datetime.date.today": _CLOCK,
+    **dict.fromkeys(("uuid.uuid1", "uuid.uuid4", "posix.urandom", "nt.urandom", "random.SystemRandom"), _CHANCE),
+    **dict.fromkeys(
+        ("secrets.token_bytes", "secrets.token_hex", "secrets.token_urlsafe", "secrets.randbelow"), _CHANCE
+    ),
+    **dict.fromkeys(("posix.getpid", "nt.getpid", "os.getenv", "_socket.gethostname"), _WORLD),
+    **dict.fromkeys(("socket.socket", "socket.create_connection"), "a socket"),
+    **dict.fromkeys(("threading.Thread", "threading.Timer", "_thread._local"), "threads"),
 }
-_CLASSES = {
-    (datetime.datetime, "now"),
-    (datetime.datetime, "utcnow"),
-    (datetime.datetime, "today"),
-    (datetime.date, "today"),
-}
+"""What is not a function of anything, by where it is defined."""
+_SEEDED = "random.Random"
 _CHANGES = frozenset(
     ("append", "extend", "insert", "add", "update", "setdefault", "pop", "popitem", "clear", "remove", "discard")
 )
@@ -65,27 +57,28 @@ def _is_step(node: ast.Call) -> bool:
 
 def _asks(node: ast.AST, scope: Scope) -> str:
     """What it reads that is not its input."""
-    if isinstance(node, ast.Attribute) and scope.value(node) is os.environ:
+    if isinstance(node, ast.Attribute) and type(scope.value(node)).__qualname__ == "_Environ":
         return f"it reads {_WORLD} ({ast.unparse(node)})"
     if not isinstance(node, ast.Call):
         return ""
-    function = scope.value(node.func)
-    source = _source(node, function, scope)
+    source = _source(node, scope.value(node.func))
     return f"it asks {source} ({ast.unparse(node.func)})" if source else ""
 
 
-def _source(node: ast.Call, function: Any, scope: Scope) -> str:
-    if isinstance(node.func, ast.Attribute):
-        owner = scope.value(node.func.value)
-        if any(owner is kind and node.func.attr == name for kind, name in _CLASSES):
-            return _CLOCK
-    if function is UNKNOWN or function.__hash__ is None:
+def _source(node: ast.Call, function: Any) -> str:
+    if function is UNKNOWN:
         return ""
-    if function is random.Random:
-        return "" if node.args else _CHANCE  # with a seed of the task's own it repeats
-    if function is random.SystemRandom or getattr(function, "__self__", None) is random._inst:
+    owner = getattr(function, "__self__", None)
+    if type(owner).__module__ == "random":  # random.random() and the like: methods of a hidden generator
         return _CHANCE
-    return _SOURCES.get(function, "")
+    defined = _defined(owner) + "." + function.__name__ if isinstance(owner, type) else _defined(function)
+    if defined == _SEEDED:
+        return "" if node.args else _CHANCE  # with a seed of the task's own it repeats
+    return _SOURCES.get(defined, "")
+
+
+def _defined(thing: Any) -> str:
+    return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', '')}"
 
 
 def _changes(node: ast.AST, scope: Scope, declared: set[str]) -> str:
