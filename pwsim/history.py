@@ -20,7 +20,7 @@ CallKey: TypeAlias = tuple[str, str]
 class CallView:
     """A call, as seen from outside."""
 
-    __slots__ = ("attempt", "commits", "dead", "key", "outcome", "path", "record", "settled")
+    __slots__ = ("attempt", "commits", "dead", "due_ms", "key", "outcome", "path", "record", "settled")
 
     def __init__(self, key: CallKey, path: str, record: CallRecord) -> None:
         self.key = key
@@ -31,11 +31,12 @@ class CallView:
         self.outcome: Outcome | None = None  # what was committed, once it was
         self.settled = False
         self.dead = False
+        self.due_ms = 0  # not before: a delay, or when to try again
 
     def copy(self) -> CallView:
         new = CallView(self.key, self.path, self.record)
         new.attempt, new.commits, new.outcome = self.attempt, self.commits, self.outcome
-        new.settled, new.dead = self.settled, self.dead
+        new.settled, new.dead, new.due_ms = self.settled, self.dead, self.due_ms
         return new
 
 
@@ -59,7 +60,19 @@ class JoinView:
 class Change:
     """What one transaction brought about."""
 
-    __slots__ = ("again", "armed", "committed", "created", "emitted", "fired", "granted", "settled", "status")
+    __slots__ = (
+        "again",
+        "armed",
+        "committed",
+        "created",
+        "emitted",
+        "failed",
+        "fired",
+        "granted",
+        "settled",
+        "status",
+        "was",
+    )
 
     def __init__(self) -> None:
         self.created: list[CallView] = []
@@ -68,9 +81,11 @@ class Change:
         self.armed: list[JoinView] = []
         self.fired: list[JoinView] = []
         self.committed: CallView | None = None
+        self.failed: CallView | None = None
         self.granted: CallView | None = None
         self.settled: CallView | None = None
         self.status: tuple[str, bytes] | None = None
+        self.was: bytes | None = None  # the status before
 
 
 _READS = frozenset({"look", "gather", "renew", "probe", "scan", "confirm"})
@@ -117,16 +132,21 @@ class History:
             if call.commits == 1:
                 call.outcome = outcome
             change.committed = call
+        if txn.label == "fail":
+            change.failed = call
         self._apply(txn, txn.then, change)
         return change
 
     def _apply(self, txn: Txn, ops: tuple[Op, ...], change: Change) -> None:
         run_id = txn.run_id
         records: list[tuple[str, CallRecord]] = []
+        due: list[tuple[str, int]] = []
         for op in ops:
             kind = type(op)
             if kind is Put:
                 self._put(run_id, op, records, change)  # type: ignore[arg-type]
+                if op.field.endswith(":u"):  # type: ignore[union-attr]
+                    due.append((op.field[2:-2], int(op.value)))  # type: ignore[union-attr]
             elif kind is Append:
                 if op.list.startswith("e:"):  # type: ignore[union-attr]
                     stored = decode_event(op.value)  # type: ignore[union-attr]
@@ -140,6 +160,9 @@ class History:
         if records:
             change.again = [self.calls[run_id, call_id] for call_id, _ in records if (run_id, call_id) in self.calls]
             change.created = self._name(run_id, records)
+        for call_id, due_ms in due:
+            if (call := self.calls.get((run_id, call_id))) is not None:
+                call.due_ms = due_ms
 
     def _put(self, run_id: str, op: Put, records: list[tuple[str, CallRecord]], change: Change) -> None:
         field = op.field
@@ -161,6 +184,7 @@ class History:
             elif part == "s" and op.value == k.EXPIRED:
                 self.joins[run_id, join_id].expired = True
         elif field == k.STATUS:
+            change.was = self.status.get(run_id)
             self.status[run_id] = op.value
             change.status = (run_id, op.value)
 

@@ -5,7 +5,7 @@ broker; never at what a machine believes. Each has a planted bug that it convict
 """
 
 from .base import Law, Violated, Watch
-from .calls import CommitsOnce, CreatesExactly, Fenced, Ordered
+from .calls import CommitsOnce, CreatesExactly, Fenced, Ordered, Punctual
 from .ending import Ends, LeavesNothing, Transparent
 from .joins import JoinsExactly
 
@@ -18,6 +18,7 @@ ALL: tuple[type[Law], ...] = (
     Transparent,
     LeavesNothing,
     Ordered,
+    Punctual,
 )
 
 __all__ = ["ALL", "Law", "Violated", "Watch"]

@@ -1,4 +1,4 @@
-"""Laws about single calls: L1, L2, L5, L8."""
+"""Laws about single calls: L1, L2, L5, L8, L9."""
 
 from __future__ import annotations
 
@@ -88,11 +88,11 @@ class Fenced(Law):
     name, title = "L5", "only the latest attempt counts, and no task runs beside itself or its successors"
 
     def changed(self, world: World, slot: Slot, change: Change) -> None:
-        call = change.committed
-        if call is not None and slot.attempt and slot.attempt != call.attempt:
-            raise self.broken(
-                f"attempt {slot.attempt} of {call.path} committed after attempt {call.attempt} was granted"
-            )
+        for call, what in ((change.committed, "committed"), (change.failed, "noted its failure")):
+            if call is not None and slot.attempt and slot.attempt != call.attempt:
+                raise self.broken(
+                    f"attempt {slot.attempt} of {call.path} {what} after attempt {call.attempt} was granted"
+                )
 
     def runs(self, world: World, process: Process, slot: Slot, effect: RunTask) -> None:
         run_id, call_id = effect.message.run_id, effect.message.call_id
@@ -110,6 +110,11 @@ class Fenced(Law):
                     raise self.broken(
                         f"{slot.path} runs in {process.name} while {busy.path} still runs in {other.name}"
                     )
+
+    def acks(self, world: World, slot: Slot) -> None:
+        call = world.history.calls.get((slot.run_id, slot.call_id))
+        if call is not None and slot.attempt and slot.attempt != call.attempt and self._holds_lease(world, slot):
+            raise self.broken(f"attempt {slot.attempt} of {call.path} took the lease from attempt {call.attempt}")
 
     def _holds_lease(self, world: World, slot: Slot) -> bool:
         run = world.store.runs.get(slot.run_id)
@@ -145,10 +150,27 @@ class Ordered(Law):
     def acks(self, world: World, slot: Slot) -> None:
         run = world.store.runs.get(slot.run_id)
         state = run.fields.get(k.state(slot.call_id)) if run is not None else None
-        if run is None or state is None or world.will_return(slot) or world.struck(*f.ROLLBACK):
+        if run is None or state is None or world.will_return(slot) or world.is_cancelled(slot.run_id):
+            return
+        if world.struck(*f.ROLLBACK):
             return  # what a store fell back behind was durable when the ack was sent
         if state == k.COMMITTED:
             raise self.broken(f"the last delivery of {slot.path} was acked after its commit, before it settled")
         holder = run.holder(slot.call_id, world.clock.time_ms)
         if state == k.READY and holder is not None and holder[0] == slot.token:
             raise self.broken(f"the last delivery of {slot.path} was acked by its lease holder, before it committed")
+
+
+class Punctual(Law):
+    """A delay is a promise, and so is a cancellation: no call begins before its time, and none when its run is over."""
+
+    name, title = "L9", "no call begins before it is due, or after its run was cancelled"
+
+    def changed(self, world: World, slot: Slot, change: Change) -> None:
+        call = change.granted
+        if call is not None and call.due_ms > world.clock.time_ms:
+            early = (call.due_ms - world.clock.time_ms) / 1000
+            raise self.broken(f"{call.path} was claimed {early:g} s before it is due")
+        for call, what in ((change.granted, "was claimed"), (change.committed, "committed")):
+            if call is not None and change.status is None and world.is_cancelled(call.key[0]):
+                raise self.broken(f"{call.path} {what} after its run was cancelled")

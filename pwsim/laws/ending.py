@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pwf_runtime.core import effects as e
 from pwf_runtime.core import keys as k
+from pwf_runtime.core.wire import number
 
 from .. import faults as f
 from .base import Law
@@ -22,18 +23,32 @@ class Ends(Law):
     name, title = "L4", "every run ends, or is stopped for a named reason"
 
     def changed(self, world: World, slot: Slot, change: Change) -> None:
+        for call in change.created:
+            if world.history.status.get(call.key[0]) in (k.COMPLETED, k.STRANDED):
+                raise self.broken(f"{call.path} was created when its run had ended")
         if change.status is None or change.status[1] not in (k.COMPLETED, k.STRANDED):
             return
         run_id = change.status[0]
+        if change.was != k.RUNNING:
+            raise self.broken(f"run {run_id!r} was ended again: it was {(change.was or b'not there').decode()}")
         for call in world.history.calls.values():
             if call.key[0] == run_id and not call.settled and not self._is_timeout(world, call):
                 raise self.broken(f"run {run_id!r} was ended while {call.path} was still open")
+
+    def _counts_dead(self, world: World) -> None:
+        """A run that is stopped says by how many calls."""
+        for run_id, run in world.store.runs.items():
+            dead = sum(call.dead for call in world.history.calls.values() if call.key[0] == run_id)
+            counted = number(run.fields.get(k.DEAD_COUNT))
+            if counted != dead:
+                raise self.broken(f"run {run_id!r} counts {counted} dead calls where there are {dead}")
 
     def _is_timeout(self, world: World, call: CallView) -> bool:
         """The call that would end a join goes when the join fires, without settling."""
         return bool(call.record.expires)
 
     def ends(self, world: World) -> None:
+        self._counts_dead(world)
         for run_id, status in world.history.status.items():
             if status != k.RUNNING or world.is_stopped(run_id):
                 continue
@@ -53,21 +68,37 @@ class Transparent(Law):
     """For tasks that are functions of their input, the committed graph equals that of the run without faults.
 
     Which of several names fires a K-of-M join, and in which order several events of one name arrive, is decided by who
-    is first; where a workflow has such a choice, or a task answered the same input differently, there is nothing to
-    compare with, and the law is silent.
+    is first; so is whether a join fires or its time is over; and a task may ask for the number of its attempt. Where a
+    workflow has such a choice, or a task answered the same input differently, there is nothing to compare with, and the
+    law is silent, as it is where an operator cancelled a run. Of a run that a dead call stopped, only what it did
+    commit is compared.
     """
 
     name, title = "L6", "faults do not change what was committed"
 
     def ends(self, world: World) -> None:
         expected = world.program.reference
-        if expected is None or world.has_choice() or world.struck(*_OTHER_GRAPHS):
+        if expected is None or world.program.asked_attempt or world.has_choice() or self._is_race(world):
+            return
+        if world.struck(*_OTHER_GRAPHS):
             return
         committed = world.committed_graph()
-        if committed == expected:
+        stopped = any(call.dead for call in world.history.calls.values())
+        if committed == expected or (stopped and committed < expected):
             return
         names = sorted({path for path, _ in committed ^ expected})
+        if any(" > timeout of " in path for path in names) or any(map(world.is_cancelled, world.history.status)):
+            return
         raise self.broken(f"{', '.join(names[:3])} did not commit as in the run without faults")
+
+    def _is_race(self, world: World) -> bool:
+        """Whether a join waits for a name that was emitted more often than once: it takes those that came first."""
+        events = world.history.events
+        return any(
+            len(events.get((join.key[0], need.name), ())) > 1
+            for join in world.history.joins.values()
+            for need in join.record.needs
+        )
 
 
 _OTHER_GRAPHS = (f.DIFFERS, *f.ROLLBACK)
@@ -85,7 +116,8 @@ class LeavesNothing(Law):
             if status in (k.COMPLETED, k.STRANDED) and run.expires_ms is None:
                 raise self.broken(f"run {run_id!r} has ended and its keys would stay for ever")
         stopped = {run.encode() for run in world.history.status if world.is_stopped(run)}
-        opened = [m for m in world.store.indexes.get(e.OPEN, {}) if m not in stopped]
+        listed = world.store.indexes.get(e.OPEN, {})  # a cancelled run is taken off by who cancelled it
+        opened = [m for m in listed if m not in stopped and not world.is_cancelled(m.decode())]
         if opened:
             raise self.broken(f"run {opened[0].decode()!r} has ended and is still listed as open")
         if world.store.indexes.get(e.TIMERS):
