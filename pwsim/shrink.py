@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .explore.faults import explore
 from .program import Program
 from .runner import Result, play
 from .schedule import Schedule
@@ -17,10 +18,29 @@ def shrink(program: Program, result: Result) -> Result:
     """The smallest result found that breaks the same law as ``result``, which must break one."""
     assert result.violation is not None
     law = result.violation.law
-    best = _try(program, Schedule(result.schedule.faults), law) or result
-    best = _fewer_faults(program, best, law)
+    best = _by_taking_out(program, result, law)
+    return _by_trying_each(program, best, law) if len(best.schedule.faults) > 1 else best
+
+
+def _by_taking_out(program: Program, result: Result, law: str) -> Result:
+    best = _fewer_faults(program, result, law)
+    in_order = _try(program, Schedule(result.schedule.faults), law)
+    if in_order is not None:
+        in_order = _fewer_faults(program, in_order, law)
+        if len(in_order.schedule.faults) <= len(best.schedule.faults):
+            return in_order
     best = _fewer_deviations(program, best, law)
     return _fewer_faults(program, best, law)
+
+
+def _by_trying_each(program: Program, best: Result, law: str) -> Result:
+    """One fault alone, of the same kinds, if there is one that does it: a fault in the recovery from another cannot go
+    without that other, though the same fault a delivery earlier would have been enough."""
+    modes = frozenset([fault.mode for fault in best.schedule.faults])
+    for result in explore(program, modes, modes, 1):
+        if result.violation is not None and result.violation.law == law:
+            return _try(program, result.schedule, law) or best
+    return best
 
 
 def _try(program: Program, schedule: Schedule, law: str) -> Result | None:
