@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..campaign import Campaign
-from ..planted import PLANTED
-from ..planted.base import Planted
-from ..report import json, text
+from msgspec import to_builtins
+
+from ..planted import PLANTED, convict
+from ..report import json
 
 
 def add(commands: Any) -> None:
@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    rows = [_try(planted) for planted in PLANTED.values()]
+    rows = [to_builtins(convict(planted)) for planted in PLANTED.values()]
     if options.json:
         print(json.dumps({"planted": rows}))
     else:
@@ -29,22 +29,7 @@ def run(options: argparse.Namespace) -> int:
     return 0 if all(row["law"] == row["convicted_by"] for row in rows) else 1
 
 
-def _try(planted: Planted) -> dict[str, Any]:
-    report = Campaign(planted.program(), max_faults=2, runs=2000).run()
-    found = report.violations[0] if report.violations else None
-    return {
-        "name": planted.name,
-        "law": planted.law,
-        "convicted_by": found.law if found else "",
-        "faults": len(found.faults) if found else 0,
-        "fewest": planted.faults,
-        "runs": report.runs,
-        "seconds": round(report.seconds, 3),
-        "sentence": text.sentence(found) if found else "",
-    }
-
-
 def _lines(row: dict[str, Any]) -> list[str]:
     ok = "✓" if row["law"] == row["convicted_by"] else "✗"
     by = f"{row['convicted_by'] or '-':3} after {row['runs']:5} runs"
-    return [f"{ok} {row['name']:28} {row['law']:3} convicted by {by}", f"    {row['sentence']}"]
+    return [f"{ok} {row['name']:34} {row['law']:3} convicted by {by}", f"    {row['sentence']}"]

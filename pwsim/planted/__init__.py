@@ -10,10 +10,14 @@ from __future__ import annotations
 from pwf_runtime.errors import UsageError
 
 from ..program import Protocol
-from .base import Planted
-from .bugs import BUGS
+from . import claims, golden, joins, order, servers, sound
+from .base import Conviction, Planted, convict
 
-PLANTED: dict[str, Planted] = {planted.name: planted for planted in BUGS}
+PLANTED: dict[str, Planted] = {
+    planted.name: planted for module in (order, claims, joins, servers, golden, sound) for planted in module.BUGS
+}
+
+__all__ = ["PLANTED", "Conviction", "Planted", "convict", "protocol_of"]
 
 
 def protocol_of(name: str) -> Protocol:

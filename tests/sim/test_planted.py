@@ -1,0 +1,115 @@
+"""Every planted bug is convicted by the law that was named for it, and no sound variant by any.
+
+A checker that has never convicted anything proves nothing, and one that convicts what is right is worse than none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pwsim.campaign import Campaign
+from pwsim.laws import ALL, Law, Watch
+from pwsim.laws.calls import CommitsOnce
+from pwsim.planted import PLANTED, Planted, compares, convict, protocol_of
+from pwsim.planted.golden import GO_PUBSUB_WORKFLOW
+from pwsim.program import Protocol
+from pwsim.runner import play
+from pwsim.schedule import Schedule
+
+BUGS = [planted for planted in PLANTED.values() if planted.law]
+SOUND = [planted for planted in PLANTED.values() if not planted.law]
+ENDLESS = ("fire-before-mark", "poison-task-without-limit", "scan-republishes-for-ever")
+"""Bugs that go on and on, so that each schedule of theirs takes long: one seed is enough for them."""
+RARE = ("ack-on-a-reopened-channel", "unlisted-before-complete")
+"""Bugs that few schedules show: they need two faults at two particular places."""
+SEEDS = range(1, 9)
+
+
+def _named(planted: Planted) -> str:
+    return planted.name
+
+
+def _place(planted: Planted) -> dict[str, Any]:
+    """On what it is tried."""
+    return {name: getattr(planted, name) for name in ("apps", "start", "families", "workers", "prefetch")}
+
+
+@pytest.mark.parametrize("planted", BUGS, ids=_named)
+def test_a_bug_is_convicted_by_its_law_with_the_fewest_faults(planted: Planted) -> None:
+    conviction = convict(planted)
+    assert conviction.convicted_by == planted.law, conviction.sentence
+    assert conviction.faults == planted.faults, conviction.sentence
+
+
+@pytest.mark.parametrize("planted", [bug for bug in BUGS if bug.name not in ENDLESS + RARE], ids=_named)
+def test_random_schedules_find_it_too_and_are_shrunk_to_the_fewest_faults(planted: Planted) -> None:
+    """Over a few seeds: one alone may shrink into a corner that needs a fault more."""
+    for seed in SEEDS:
+        campaign = Campaign(planted.program(), strategy="random", faults=planted.families, runs=1_000, seed=seed)
+        for found in campaign.run().violations:
+            if found.law == planted.law and len(found.faults) == planted.faults:
+                return
+    pytest.fail(f"no seed led to a violation of {planted.law} that was shrunk to {planted.faults} faults")
+
+
+@pytest.mark.parametrize("planted", SOUND, ids=_named)
+def test_a_sound_variant_stays_silent(planted: Planted) -> None:
+    conviction = convict(planted)
+    assert conviction.convicted_by == "", conviction.sentence
+
+
+@pytest.mark.parametrize("planted", {repr(_place(bug)): bug for bug in BUGS}.values(), ids=_named)
+def test_production_stays_silent_where_a_bug_is_convicted(planted: Planted) -> None:
+    """The same workflow and the same faults: it is the bug that breaks the law, not the trial."""
+    sound = Planted("production", "", law="", faults=0, protocol=Protocol(), **_place(planted))
+    conviction = convict(sound)
+    assert conviction.convicted_by == "", conviction.sentence
+
+
+@pytest.mark.parametrize("law", ALL, ids=lambda law: law.name)
+def test_every_law_has_a_bug_that_it_convicts(law: type[Law]) -> None:
+    assert any(bug.law == law.name for bug in BUGS)
+
+
+def test_names_are_distinct_and_say_what_they_are() -> None:
+    assert all(name == planted.name for name, planted in PLANTED.items())
+    assert all(planted.name.startswith("sound-") for planted in SOUND)
+    assert protocol_of("") == Protocol()
+
+
+def test_go_pubsub_workflow_commits_both_branches() -> None:
+    """The law about leases convicts the overlap before anything is committed; without it, two branches are."""
+    planted = PLANTED["go-pubsub-both-branches"]
+    assert planted.protocol is GO_PUBSUB_WORKFLOW
+    program = planted.program()
+    found = Campaign(program, strategy="faults", max_faults=1).run().violations[0]
+    only = Watch([CommitsOnce()])
+    result = play(program, Schedule(found.faults, found.result.schedule.deviations), only)
+    assert result.violation is not None
+    assert result.violation.sentence == "waver committed 2 times"
+
+
+# ── every compare is needed ───────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("trial", compares.TRIALS, ids=lambda trial: f"{trial.task}-{trial.families or 'default'}")
+@pytest.mark.parametrize("strategy", ["faults", "random"])
+def test_production_with_all_its_compares_stays_silent(trial: compares.Trial, strategy: str) -> None:
+    report = trial.report(Protocol(steps=compares.Cancels), strategy)
+    assert report.violations == []
+
+
+@pytest.mark.parametrize("compare", list(compares.compares()), ids=str)
+def test_a_compare_that_is_taken_out_is_missed(compare: compares.Compare) -> None:
+    """... or stands among the redundant ones, with the reason; and then no trial misses it."""
+    violation = compares.convict(compare)
+    if str(compare) in compares.REDUNDANT:
+        assert violation is None, f"{compare} is not redundant: {violation}"
+    else:
+        assert violation is not None, f"nothing misses {compare}: is it needed?"
+
+
+def test_what_is_called_redundant_exists() -> None:
+    assert set(compares.REDUNDANT) <= {str(compare) for compare in compares.compares()}
