@@ -130,7 +130,8 @@ class Campaign:
         self.program.expects(self.modes)
         clean = play(self.program, Schedule())
         self.program.reference = clean.world.committed_graph() if clean.violation is None else None
-        self.program.max_steps = STEPS_AT_LEAST + STEPS_FACTOR * clean.world.step
+        if clean.violation is None:  # else it may have gone on and on, which is no measure
+            self.program.max_steps = STEPS_AT_LEAST + STEPS_FACTOR * clean.world.step
         coverage = Coverage(self.program, self.modes)
         for result in self._schedules():
             report.runs += 1
