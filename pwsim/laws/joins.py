@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pwf_runtime.core import keys as k
 from pwf_runtime.core.effects import RunTask
 from pwf_runtime.core.model import Need
+from pwf_runtime.core.wire import decode_failure
 
-from ..history import JoinView
+from ..history import CallView, JoinView
 from .base import Law
 
 if TYPE_CHECKING:
@@ -34,6 +36,15 @@ class JoinsExactly(Law):
                 raise self.broken(f"the join of {self._name(world, join)} fired without {missing}")
             if join.expired:
                 raise self.broken(f"the join of {self._name(world, join)} fired after its time was over")
+        if change.failed is not None and self._lacks_events(world, change.failed):
+            raise self.broken(f"{change.failed.path} did not get the events that its join fired on")
+
+    def _lacks_events(self, world: World, call: CallView) -> bool:
+        """Whether it failed because the store, which nobody damages here, has not what was promised to it."""
+        run_id, call_id = call.key
+        run = world.store.runs.get(run_id)
+        failure = run.fields.get(k.failure(call_id)) if run is not None else None
+        return failure is not None and decode_failure(failure).kind == "EventsMissing"
 
     def runs(self, world: World, process: Process, slot: Slot, effect: RunTask) -> None:
         run_id = effect.message.run_id

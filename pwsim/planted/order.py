@@ -268,7 +268,7 @@ BUGS = (
     Planted(
         "fire-before-mark",
         "a join is fired by whoever sees that its own name is the last, before that name is marked",
-        law="L4",
+        law="L3",
         faults=0,
         protocol=Protocol(delivery=_FireBeforeMark),
     ),

@@ -20,7 +20,7 @@ from pwsim.schedule import Schedule
 
 BUGS = [planted for planted in PLANTED.values() if planted.law]
 SOUND = [planted for planted in PLANTED.values() if not planted.law]
-ENDLESS = ("fire-before-mark", "poison-task-without-limit", "scan-republishes-for-ever")
+ENDLESS = ("poison-task-without-limit", "scan-republishes-for-ever")
 """Bugs that go on and on, so that each schedule of theirs takes long: one seed is enough for them."""
 RARE = ("ack-on-a-reopened-channel", "unlisted-before-complete")
 """Bugs that few schedules show: they need two faults at two particular places."""
