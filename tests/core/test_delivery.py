@@ -182,9 +182,10 @@ def test_whoever_finds_nothing_open_ends_the_run() -> None:
 
 
 @pytest.mark.parametrize("died_at", [s.Completing, s.Listing, s.Unlisting, s.Confirming])
-def test_whoever_finds_a_run_ended_lists_it(died_at: type) -> None:
-    """L7: it must not stay among the open ones because somebody died on the way."""
-    desk = desk_of(Outcome())
+@pytest.mark.parametrize("outcome", [Outcome(), Outcome(joins=(join("second", "never"),))])
+def test_whoever_finds_a_run_ended_lists_it(outcome: Outcome, died_at: type) -> None:
+    """L7: it must not stay among the open ones because somebody died on the way, whether completed or stranded."""
+    desk = desk_of(outcome)
     message = desk.begin("first")
     desk.deliver(message).until(died_at).lose()
     desk.deliver(message).finish()

@@ -14,7 +14,7 @@ from pwf_runtime.core.ids import ROOT_CALL
 from pwf_runtime.core.joins import EVENTS_AT_ONCE, portion, wanted
 from pwf_runtime.core.model import JoinRecord, Message, Need, NewCall, NewFork, Outcome
 from pwf_runtime.core.txn import Range
-from pwf_runtime.core.wire import decode_record
+from pwf_runtime.core.wire import decode_record, encode
 
 from .desk import RUN, Desk, call, child, event, join, joined
 
@@ -238,7 +238,29 @@ def test_a_joined_call_that_is_done_is_not_published_again() -> None:
     slow.finish()
 
 
+def test_events_beyond_the_need_look_at_no_join_any_more() -> None:
+    """The emission that met the need answers for the join; without that, each further event would look at all joins
+    that ever waited for its name."""
+    desk = telling(Outcome(calls=tuple(emitting("a") for _ in range(6)), joins=(join("last", ("a", 3)),)))
+    desk.begin_and_drain("first")
+    assert desk.labels().count("satisfy") == desk.labels().count("fire") == 1
+    assert len(received(desk)) == 1
+
+
 # ── after the store fell back ─────────────────────────────────────────────────────────────────
+
+
+def test_a_store_that_fell_back_behind_the_events_is_looked_at_again() -> None:
+    """There is nothing to count, although the worker saw enough of them."""
+    desk = telling(Outcome(calls=(emitting("a"),), joins=(join("last", "a"),)))
+    desk.deliver(desk.begin("first")).finish()
+    past = desk.fields()
+    hand = desk.deliver(desk.take("tell")).until(s.Satisfying)
+    desk.fall_back(past)
+    assert type(hand.go()) is s.Looking
+    hand.finish()
+    desk.drain()
+    assert received(desk) == [[b"a 2"]]
 
 
 @pytest.mark.parametrize("lost", ["the mark", "the firing"])
@@ -410,6 +432,29 @@ def test_an_event_costs_the_same_however_wide_its_join(kind: str) -> None:
         txns = desk.txns[before:]
         assert len(txns) <= 4
         assert max(max(len(txn.then), len(txn.otherwise)) for txn in txns) <= 12
+
+
+@pytest.mark.xfail(reason="each mark reads the join's record, which has all its names, and decodes it")
+def test_an_event_reads_and_writes_the_same_amount_however_wide_its_join() -> None:
+    """O(1) in bytes as well: a fork of 20,000 would else move some gigabytes in and out of the store."""
+
+    def spent(width: int) -> int:
+        desk = telling(Outcome(calls=(emitting("n0"), call("late", delay_ms=1)), joins=(join("last", *names(width)),)))
+        desk.deliver(desk.begin("first")).finish()
+        before = len(desk.txns)
+        hand = desk.deliver(desk.take("tell"))
+        moved = 0
+        while hand.effect is not None:
+            answer = desk.perform(hand.effect)
+            moved += len(encode(hand.effect)) + len(encode(answer))
+            hand.answer(answer)
+        assert desk.labels()[before:] == ["claim", "commit", "satisfy", "settle"]
+        return moved
+
+    def names(width: int) -> list[str]:
+        return [f"n{i}" for i in range(width)]
+
+    assert spent(WIDE) <= 2 * spent(10)
 
 
 def test_a_fork_of_twice_the_width_takes_twice_the_transactions() -> None:

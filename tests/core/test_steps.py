@@ -274,6 +274,20 @@ def test_a_join_that_fires_takes_the_call_that_would_end_it_with_it() -> None:
     assert desk.number(k.OPEN) == 2
 
 
+def test_what_ends_a_join_at_its_time_compares_that_it_is_armed() -> None:
+    """Fired or expired: whoever was first wins, in whatever state the call of the timeout is."""
+    desk = Desk({"first": Outcome(joins=(join("last", "a", timeout_ms=50),)), "last": Outcome()})
+    desk.deliver(desk.begin("first")).finish()
+    desk.clock.ms += 50
+    desk.sweep().finish()
+    hand = desk.deliver(desk.take("last")).until(s.Committing)
+    desk.put(k.join_state(child("j0")), k.FIRED)
+    assert not desk.perform(hand.effect).held
+    desk.put(k.join_state(child("j0")), k.ARMED_STATE)
+    assert desk.perform(hand.effect).held
+    assert desk.field(k.join_state(child("j0"))) == k.EXPIRED
+
+
 def test_redriving_twice_is_redriving_once() -> None:
     desk = Desk({"first": BOOM}, policy=Retry(max_attempts=1))
     message = desk.begin("first")
