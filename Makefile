@@ -30,8 +30,9 @@ format: setup ## let ruff lay out the code
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
-docs: setup ## draw the protocol's tables and diagrams in docs/ anew
+docs: setup ## draw the protocol's tables and diagrams in docs/ anew, and write docs/reference/
 	.venv/bin/python -m scripts.protocol_diagram --write
+	.venv/bin/python -m scripts.reference --write
 
 clean: ## remove what was made here
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
