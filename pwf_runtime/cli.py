@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
-from .config import AMQP_URL_VARIABLE, QUEUE_TYPES, REDIS_URL_VARIABLE, Settings
+from .config import AMQP_URL_VARIABLE, QUEUE_TYPES, REDIS_URL_VARIABLE, TRACE_VARIABLE, Settings
 from .errors import PwfError, UsageError
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -96,6 +96,9 @@ def _worker(made: argparse.ArgumentParser) -> None:
         made.add_argument(
             f"--{name}", type=float, default=getattr(DEFAULTS, name), metavar="S", help=_with_default(name, text)
         )
+    made.add_argument(
+        "--trace", default="", metavar="FILE", help=f"append each step to it (default: ${TRACE_VARIABLE})"
+    )
     made.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     made.add_argument("--supervised", default="", help=argparse.SUPPRESS)
 

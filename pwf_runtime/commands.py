@@ -35,7 +35,7 @@ def worker(chosen: Namespace) -> int:
     if chosen.processes < 1:
         raise UsageError(f"--processes {chosen.processes}: give 1 or more")
     apps = [load_app(target) for target in chosen.apps]
-    names = ("concurrency", "prefetch", "grace", "lease", "retention", "recovery", "queue_type")
+    names = ("concurrency", "prefetch", "grace", "lease", "retention", "recovery", "queue_type", "trace")
     settings = Settings(**{name: getattr(chosen, name) for name in names})
     os.environ["PWF_AMQP_URL"], os.environ["PWF_REDIS_URL"] = amqp_url(chosen.amqp), redis_url(chosen.redis)
     logging.basicConfig(
@@ -78,6 +78,7 @@ def _say_ready() -> None:
 
 def _supervise(chosen: Namespace, settings: Settings) -> int:
     arguments = ["worker", *chosen.apps, "--log-level", chosen.log_level, "--queue-type", settings.queue_type]
+    arguments += ["--trace", settings.trace] if settings.trace else []
     for name in ("concurrency", "prefetch", "grace", "lease", "retention", "recovery"):
         arguments += [f"--{name}", str(getattr(settings, name))]
     command = supervise.command_line(arguments)

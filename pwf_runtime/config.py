@@ -16,6 +16,7 @@ from .errors import UsageError
 
 AMQP_URL_VARIABLE = "PWF_AMQP_URL"
 REDIS_URL_VARIABLE = "PWF_REDIS_URL"
+TRACE_VARIABLE = "PWF_TRACE"
 AMQP_EXAMPLE = "amqp://guest:guest@localhost:5672"
 REDIS_EXAMPLE = "redis://localhost:6379/0"
 QUEUE_TYPES = ("quorum", "classic")
@@ -40,7 +41,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     and async ones each), per process. ``prefetch``: messages of each queue that a process holds (0: chosen by the
     concurrency). ``grace``: seconds that running tasks may go on after SIGTERM. ``recovery``: seconds between two looks
     for lost messages. ``timeout``: seconds that a client tries before it gives up. ``queue_type``: ``quorum`` or
-    ``classic``.
+    ``classic``. ``trace``: a file to which workers append each step of theirs, for ``pwsim check``; the environment
+    variable ``PWF_TRACE`` does the same.
 
     Raises UsageError for a value out of range.
     """
@@ -53,6 +55,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     recovery: float = 60.0
     timeout: float = 10.0
     queue_type: str = "quorum"
+    trace: str = ""
 
     def __post_init__(self) -> None:
         for name, (least, most, what) in _RANGES.items():
@@ -84,6 +87,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     def prefetch_count(self) -> int:
         """Enough to keep every task busy over a round trip, and little enough that other workers get their share."""
         return self.prefetch or max(64, 4 * self.concurrency)
+
+
+def trace_file(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:
+    """Where workers record what they do; "": nowhere."""
+    return settings.trace or environ.get(TRACE_VARIABLE, "")
 
 
 def amqp_url(given: str | None, environ: Mapping[str, str] = os.environ) -> str:

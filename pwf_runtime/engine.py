@@ -29,11 +29,11 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from . import duties
+from . import duties, trace
 from .chores import KeepMachine, Renewed, RenewMachine
 from .clock import Clock, SystemClock
 from .codec import decode_message
-from .config import Settings
+from .config import Settings, trace_file
 from .core.delivery import DeliveryMachine
 from .core.effects import TIMERS, Effect, IndexAdd, RunTask
 from .core.machine import Machine
@@ -110,6 +110,10 @@ class Engine:
         self._scans, self._keeps, self._renews = ScanMachine(steps), KeepMachine(), RenewMachine(steps)
         self._sweep = duties.sweeping(steps, monotonic())
         self._duties = [self._sweep, *duties.others(steps, self._queues, settings, monotonic())]
+
+        if file := trace_file(settings):
+            machines = (self._deliveries, self._scans, self._keeps, self._renews, *[d.machine for d in self._duties])
+            trace.watch(file, self._clock, settings.recovery_ms, machines)
 
         self._owners = itertools.count(1)
         self._token = f"{secrets.token_hex(8)}-"  # with the owner's number: unique over processes and restarts

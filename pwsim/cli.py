@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from pwf_runtime.errors import UsageError
 
-from .commands import diff, explain, lint, planted, replay, run, show, shrink
+from .commands import check, diff, explain, lint, planted, replay, run, show, shrink
 
-COMMANDS = (run, replay, shrink, show, diff, explain, lint, planted)
+COMMANDS = (run, replay, shrink, show, diff, explain, check, lint, planted)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
