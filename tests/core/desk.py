@@ -37,6 +37,8 @@ RUN = "run"
 LEASE_MS = 10_000
 RETENTION_MS = 3_600_000
 INTERVAL_MS = 60_000
+AT_MOST = 10_000
+"""Steps of one machine, and deliveries of one run. More is a loop."""
 PLAIN = Retry(max_attempts=3, first_delay=1.0, factor=2.0, jitter=0.0)
 
 Answer: TypeAlias = Outcome | Failure | Callable[[RunTask], Outcome | Failure]
@@ -173,14 +175,15 @@ class Desk:
 
     def drain(self) -> None:
         """Handle all messages and timers, as they come and as time passes, until there is nothing left to do."""
-        while True:
-            while self.queues["q"]:
+        for _ in range(AT_MOST):
+            if self.queues["q"]:
                 self.handle()
-            timers = self.timers()
-            if not timers:
+            elif timers := self.timers():
+                self.clock.ms = max(self.clock.ms, min(timers.values()))
+                self.sweep().finish()
+            else:
                 return
-            self.clock.ms = max(self.clock.ms, min(timers.values()))
-            self.sweep().finish()
+        raise AssertionError(f"it goes on and on: {self.labels()[-20:]}")
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────
 
@@ -230,6 +233,7 @@ class Hand:
 
     def answer(self, given: Any) -> Any:
         """Give it this answer. Returns the state it leads to."""
+        assert len(self.states) < AT_MOST, f"it goes on and on: {self.states[-20:]}"
         before = type(self.state)
         self.state, self.effect = self.machine.step(self.state, given, self.desk.clock.ms)
         self.desk.met.add((type(self.machine), before, type(given), type(self.state)))
