@@ -266,7 +266,7 @@ def _all_orders(
         apply(world, actions[deviations.get(world.step, default)])
 
 
-@pytest.mark.parametrize("make", [chain, fan, late])
+@pytest.mark.parametrize("make", [chain, fan, late, lambda: fan(2, workers=3)])
 def test_all_orders_of_up_to_two_deviations_are_tried_once(make: Any) -> None:
     program = make()
     found = [s.deviations for s in schedules(delays.explore(program, NONE, 0, 2))]
