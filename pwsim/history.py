@@ -88,7 +88,7 @@ class Change:
         self.was: bytes | None = None  # the status before
 
 
-_READS = frozenset({"look", "gather", "renew", "probe", "scan", "confirm"})
+_READS = frozenset({"look", "gather", "recall", "renew", "probe", "scan", "confirm"})
 """Transactions that change nothing which a law could be about."""
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+from msgspec.structs import replace
+
+from pwf_runtime.core.inputs import TaskFailed
+
 from .faults import Fault, Point
 from .laws import ALL, Violated, Watch
 from .program import Program
@@ -31,12 +35,19 @@ class Result:
 
     def fingerprint(self) -> str:
         """The same for the same trace, in any process."""
-        return blake2b(repr(self.trace).encode(), digest_size=12).hexdigest()
+        return blake2b(repr([_comparable(step) for step in self.trace]).encode(), digest_size=12).hexdigest()
 
     def unmatched(self) -> tuple[Fault, ...]:
         """The schedule's faults that never struck: their addresses are not met by this program."""
         struck = {(step.point, step.fault) for step in self.trace if step.fault}
         return tuple(fault for fault in self.schedule.faults if (fault.point, fault.mode) not in struck)
+
+
+def _comparable(step: TraceStep) -> TraceStep:
+    """Without a traceback, which names files and lines of the place where it is played."""
+    if not isinstance(step.answer, TaskFailed):
+        return step
+    return step._replace(answer=replace(step.answer.failure, traceback=""))
 
 
 def finish(world: World) -> Violated | None:

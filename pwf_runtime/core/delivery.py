@@ -51,6 +51,7 @@ from .states import (
     Noting,
     Parking,
     Publishing,
+    Recalling,
     Relisting,
     Running,
     Satisfying,
@@ -67,7 +68,7 @@ ROUTE_RETRY_MS = 1_000
 
 GRANTED = (Running, Gathering, Committing, Failing)
 """Where a granted claim leads."""
-FOUND = (*GRANTED, Claiming, Looking, Parking, Burying, Completing, Listing, Acking)
+FOUND = (*GRANTED, Claiming, Looking, Parking, Burying, Completing, Listing, Unlisting, Acking)
 """Where ``_as_found`` may lead."""
 ONWARD = (Satisfying, Publishing, Delaying, Settling)
 """Where a commit goes on, depending on what it has to bring about."""
@@ -80,7 +81,8 @@ TABLE: tuple[Row, ...] = (
     Row(Committing, TxnReply, "_committed", (*ONWARD, *FOUND)),
     Row(Failing, TxnReply, "_failed", FOUND),
     Row(Looking, TxnReply, "_looked", ONWARD),
-    Row(Satisfying, TxnReply, "_satisfied", (Firing, Looking, *ONWARD)),
+    Row(Satisfying, TxnReply, "_satisfied", (Recalling, Looking, *ONWARD)),
+    Row(Recalling, TxnReply, "_recalled", (Firing, *ONWARD)),
     Row(Firing, TxnReply, "_fired", ONWARD),
     Row(Publishing, Published, "_published", (Noting, Delaying, Settling)),
     Row(Noting, TxnReply, "_noted", (Noting, Delaying)),
@@ -180,7 +182,7 @@ class DeliveryMachine(Machine):
         if found.state == k.DEAD:
             return self._bury(message, now_ms)
         if found.status != k.RUNNING:
-            return self._ack(message)
+            return self._unlist(message, token)
         if found.holder is not None:
             holder, left_ms = found.holder
             if holder == token and found.record is not None:  # my own claim, its answer lost on the way
@@ -197,6 +199,8 @@ class DeliveryMachine(Machine):
             return Completing(message, token), self.steps.complete(message.run_id, armed, now_ms)
         if status in (k.COMPLETED, k.STRANDED):
             return self._list(message, token, now_ms)
+        if status != k.RUNNING:
+            return self._unlist(message, token)
         return self._ack(message)
 
     # ── run, commit, fail ─────────────────────────────────────────────────────────────────────
@@ -268,30 +272,38 @@ class DeliveryMachine(Machine):
         todo = reached(state.work.outbox, reply.replies, fresh=False)
         return self._onward(replace(state.work, todo=todo, joined=(), guards=()))
 
-    def _satisfied(self, state: Satisfying, reply: TxnReply, now_ms: int) -> Step:
+    def _satisfied(self, state: Satisfying, reply: TxnReply, _now_ms: int) -> Step:
         work = state.work
         reached = work.todo[0]
         if reply.held:
-            marks, (record,) = reply.replies[1], reply.replies[2]
+            marks = reply.replies[1]
         else:
-            (join_state, record, joined, mark), marks = reply.replies
+            (join_state, joined, mark), marks = reply.replies
             if join_state != k.ARMED_STATE:
-                return self._onward(over(work, join_state, record, publish=joined is not None))
+                return self._onward(over(work, join_state, _task(joined)))
             if mark is None:  # the store fell back behind the events that I saw
                 return self._look(work)
         work = replace(work, guards=(*work.guards, Is(k.mark(reached.join, reached.name), k.MARKED)))
-        found = decode_join(record)
-        if marks < found.at_least:
+        if marks < reached.at_least:
             return self._onward(replace(work, todo=work.todo[1:]))
-        return Firing(work, record, marks), self.steps.fire(work.message, reached.join, found, marks, now_ms)
+        return Recalling(work, marks), self.steps.recall(work.message, reached.join)
+
+    def _recalled(self, state: Recalling, reply: TxnReply, now_ms: int) -> Step:
+        work, marks = state.work, state.marks
+        ((record,),) = reply.replies
+        if record is None:  # gone with its run
+            return self._onward(over(work, None, ""))
+        fire = self.steps.fire(work.message, work.todo[0].join, decode_join(record), marks, now_ms)
+        return Firing(work, record, marks), fire
 
     def _fired(self, state: Firing, reply: TxnReply, _now_ms: int) -> Step:
+        task = decode_join(state.join).then.task
         if reply.held:
-            return self._onward(over(state.work, k.FIRED, state.join, publish=True))
+            return self._onward(over(state.work, k.FIRED, task))
         ((join_state, joined),) = reply.replies
         if join_state == k.ARMED_STATE:  # somebody marked another name meanwhile: count again
             return self._onward(state.work)
-        return self._onward(over(state.work, join_state, state.join, publish=joined is not None))
+        return self._onward(over(state.work, join_state, task if joined is not None else ""))
 
     def _published(self, state: Publishing, published: Published, _now_ms: int) -> Step:
         lost = tuple([message for message in published.unroutable if isinstance(message, Message)])
@@ -325,7 +337,7 @@ class DeliveryMachine(Machine):
         return self._list(state.message, state.token, now_ms)
 
     def _listed(self, state: Listing, _done: Indexed, _now_ms: int) -> Step:
-        return Unlisting(state.message, state.token), IndexRemove(OPEN, (state.message.run_id.encode(),))
+        return self._unlist(state.message, state.token)
 
     def _unlisted(self, state: Unlisting, _done: Indexed, _now_ms: int) -> Step:
         return Confirming(state.message, state.token), self.steps.confirm(state.message.run_id)
@@ -379,8 +391,16 @@ class DeliveryMachine(Machine):
     def _list(self, message: Message, token: str, now_ms: int) -> Step:
         return Listing(message, token), IndexAdd(FINISHED, ((message.run_id.encode(), now_ms),))
 
+    def _unlist(self, message: Message, token: str) -> Step:
+        return Unlisting(message, token), IndexRemove(OPEN, (message.run_id.encode(),))
+
     def _ack(self, message: Message) -> Step:
         return Acking(message), Ack()
+
+
+def _task(record: bytes | None) -> str:
+    """The task of a call, by its record; "" if there is none."""
+    return decode_record(record).task if record is not None else ""
 
 
 # ── failures that no task raised ──────────────────────────────────────────────────────────────

@@ -17,7 +17,7 @@ from .ids import derive
 from .model import Child, Event, JoinRecord, Outbox
 from .states import Reached, Work
 from .txn import Is, Length, Op, Range
-from .wire import decode_event, decode_join, decode_waiter
+from .wire import decode_event, decode_waiter
 
 EVENTS_AT_ONCE = 500
 """How many events of a joined call are read in one transaction."""
@@ -55,21 +55,20 @@ def reached(outbox: Outbox, replies: tuple[Any, ...], *, fresh: bool) -> tuple[R
         already = length - emitted.count if fresh else 0
         for waiter in map(decode_waiter, waiting):
             if already < waiter.count <= length:
-                found[Reached(waiter.join_id, emitted.name, waiter.count, waiter.ranked)] = None
+                reached = Reached(waiter.join_id, emitted.name, waiter.count, waiter.at_least, waiter.ranked)
+                found[reached] = None
     for armed in outbox.armed:
         for need in armed.needs:
             if need.count <= next(answers):
-                found[Reached(armed.join_id, need.name, need.count, armed.ranked)] = None
+                found[Reached(armed.join_id, need.name, need.count, armed.at_least, armed.ranked)] = None
     return tuple(found)
 
 
-def over(work: Work, join_state: bytes | None, record: bytes | None, *, publish: bool) -> Work:
-    """The first of ``work.todo`` has fired or expired, or is gone with its run. ``publish``: its joined call is open,
-    and whoever fired the join may have died before publishing it."""
+def over(work: Work, join_state: bytes | None, task: str) -> Work:
+    """The first of ``work.todo`` has fired or expired, or is gone with its run. ``task``: that of its joined call, if
+    this is open: whoever fired the join may have died before publishing it."""
     join = work.todo[0].join
-    joined = work.joined
-    if publish and join_state == k.FIRED and record is not None:
-        joined = (*joined, Child(joined_call(join), decode_join(record).then.task))
+    joined = (*work.joined, Child(joined_call(join), task)) if task and join_state == k.FIRED else work.joined
     return replace(
         work,
         todo=tuple([reached for reached in work.todo if reached.join != join]),

@@ -128,11 +128,16 @@ class Child(Struct, frozen=True, array_like=True):
 
 
 class Armed(Struct, frozen=True, array_like=True):
-    """A join that a commit armed, with its needs: all that looking at it again takes. ``ranked``: see ``Waiter``."""
+    """A join that a commit armed: all that looking at it again takes."""
 
     join_id: str
     needs: tuple[Need, ...]
-    ranked: bool = False
+    at_least: int
+
+    @property
+    def ranked(self) -> bool:
+        """See ``Waiter``."""
+        return self.at_least < len(self.needs)
 
 
 class Outbox(Struct, frozen=True, array_like=True):
@@ -169,12 +174,15 @@ class StoredEvent(Struct, frozen=True, array_like=True):
 class Waiter(Struct, frozen=True, array_like=True):
     """An entry in the list of joins that wait for ``count`` events of a name.
 
-    ``ranked``: the join takes those of its names that have enough first, so it must remember which these are.
+    ``at_least``: how many names must have enough. It stands here too, so that nobody has to read the join's record,
+    which is as long as the join is wide, to know whether it fires. ``ranked``: the join takes those of its names that
+    have enough first, so it must remember which these are.
     """
 
     join_id: str
     count: int
-    ranked: bool = False
+    at_least: int
+    ranked: bool
 
 
 class Timer(Struct, frozen=True, array_like=True):

@@ -27,12 +27,13 @@ class Claim(Struct, frozen=True):
 
 
 class Reached(Struct, frozen=True):
-    """A join that waits for ``count`` events of ``name``, which are there. ``ranked``: see ``model.Waiter``."""
+    """A join that waits for ``count`` events of ``name``, which are there. The rest: see ``model.Waiter``."""
 
     join: str
     name: str
     count: int
-    ranked: bool = False
+    at_least: int
+    ranked: bool
 
 
 class Work(Struct, frozen=True):
@@ -98,6 +99,13 @@ class Satisfying(Struct, frozen=True):
     """Marking the first of ``work.todo``."""
 
     work: Work
+
+
+class Recalling(Struct, frozen=True):
+    """The first of ``work.todo`` has enough names marked, so many: reading what it fires."""
+
+    work: Work
+    marks: int
 
 
 class Firing(Struct, frozen=True):

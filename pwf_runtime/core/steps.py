@@ -247,13 +247,16 @@ class Steps:
             then=(
                 Put(k.mark(join, name), k.MARKED),
                 Append(k.got(join), name.encode() if reached.ranked else b""),
-                Get((k.join_record(join),)),
             ),
             otherwise=(
-                Get((k.join_state(join), k.join_record(join), k.state(joined_call(join)), k.mark(join, name))),
+                Get((k.join_state(join), k.record(joined_call(join)), k.mark(join, name))),
                 Length(k.got(join)),
             ),
         )
+
+    def recall(self, message: Message, join: str) -> Txn:
+        """Read a join's record. Only who is about to fire it does, since it is as long as the join is wide."""
+        return Txn("recall", message.run_id, then=(Get((k.join_record(join),)),))
 
     def fire(self, message: Message, join: str, record: JoinRecord, marks: int, now_ms: int) -> Txn:
         """Create the joined call, once. ``marks``: how many names were marked when this was decided."""
@@ -382,9 +385,10 @@ class _Build:
             timer = self.call(NewCall(new.then.task, data, new.timeout_ms), f"{position}.t", expires=join)
         record = JoinRecord(new.then, new.needs, new.at_least, self.parent, timer)
         self.ops += [Put(k.join_state(join), k.ARMED_STATE), Put(k.join_record(join), encode(record)), Add(k.ARMED, 1)]
-        ranked = record.ranked
-        self.ops += [Append(k.waiters(need.name), encode(Waiter(join, need.count, ranked))) for need in new.needs]
-        self.armed.append(Armed(join, new.needs, ranked))
+        for need in new.needs:
+            waiter = Waiter(join, need.count, new.at_least, record.ranked)
+            self.ops.append(Append(k.waiters(need.name), encode(waiter)))
+        self.armed.append(Armed(join, new.needs, new.at_least))
 
     def done(self) -> tuple[Outbox, list[Op]]:
         if self.children:

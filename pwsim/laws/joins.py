@@ -82,12 +82,14 @@ class JoinsExactly(Law):
 
     def _is_choice(self, world: World, run_id: str, met: list[Need], at_least: int, received: list[bytes]) -> bool:
         """Whether the events are those of ``at_least`` of the names that are met, in the order declared."""
-        chosen, rest = 0, received
-        for need in met:
+        if not at_least:
+            return not received
+        for i, need in enumerate(met):
             events = self._events(world, run_id, need)
-            if chosen < at_least and rest[: len(events)] == events:
-                chosen, rest = chosen + 1, rest[len(events) :]
-        return chosen == at_least and not rest
+            rest = received[len(events) :]
+            if received == events + rest and self._is_choice(world, run_id, met[i + 1 :], at_least - 1, rest):
+                return True
+        return False
 
     def _lacking(self, world: World, join: JoinView) -> str:
         """What it lacks to fire, in words; empty: nothing."""

@@ -61,7 +61,7 @@ def _samples() -> dict[str, Txn]:
         "settle": steps.settle(message, (Is(k.mark(join, "name"), k.MARKED),)),
         "fail": steps.fail(message, 1, Failure("", ""), None),
         "undeliverable": steps.undeliverable(message, Failure("", ""), dead=True),
-        "satisfy": steps.satisfy(message, Reached(join, "name", 1)),
+        "satisfy": steps.satisfy(message, Reached(join, "name", 1, 1, False)),
         "fire": steps.fire(message, join, joined, 1, 0),
         "start": steps.start(message, b"", b"", 0),
         "complete": steps.complete("run", 0, 0),

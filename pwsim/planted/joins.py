@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from pwf_runtime.core import keys as k
 from pwf_runtime.core.joins import ALL
 from pwf_runtime.core.machine import Step
-from pwf_runtime.core.model import CallRecord, JoinRecord, Message, Outcome, Waiter
+from pwf_runtime.core.model import CallRecord, JoinRecord, Message, Outcome
 from pwf_runtime.core.states import Gathering, Reached, Running, Satisfying, Work
 from pwf_runtime.core.steps import Commit, Steps
 from pwf_runtime.core.txn import Append, Get, Is, Length, Op, Put, Range, Txn, TxnReply
@@ -45,8 +45,9 @@ class CountsArrivals(CountsOnly):
         extra: list[Op] = []
         for op in commit.txn.then:
             if isinstance(op, Append) and op.list.startswith("w:"):
-                join = decode_waiter(op.value).join_id
-                extra += [Append(op.list, encode(Waiter(join, nth))) for nth in range(2, needs.get(join, 1) + 1)]
+                waiter = decode_waiter(op.value)
+                more = range(2, needs.get(waiter.join_id, 1) + 1)
+                extra += [Append(op.list, encode(replace(waiter, count=nth))) for nth in more]
         return replace(commit, txn=replace(commit.txn, then=(*extra, *commit.txn.then)))
 
 
@@ -60,7 +61,7 @@ class _CountIgnored(Steps):
 
 def _of_one(op: Op) -> Op:
     if isinstance(op, Append) and op.list.startswith("w:"):
-        return replace(op, value=encode(Waiter(decode_waiter(op.value).join_id, 1)))
+        return replace(op, value=encode(replace(decode_waiter(op.value), count=1)))
     return op
 
 
@@ -76,10 +77,10 @@ class _ReadThenWritten(Loose):
     def _resumed(self, state: First, reply: Any, now_ms: int) -> Step:
         satisfying, txn = super()._resumed(state, reply, now_ms)
         assert isinstance(txn, Txn), "it was about to satisfy"
-        mark, append, get = txn.then
+        mark, append = txn.then
         assert isinstance(append, Append), "a mark is appended to what the join has"
         length = Put(k.length(append.list), b"%d" % reply.replies[0])
-        return satisfying, replace(txn, then=(length, append, get, mark))
+        return satisfying, replace(txn, then=(length, append, mark))
 
 
 class _Recounts(Loose):
@@ -93,7 +94,7 @@ class _Recounts(Loose):
 
     def _resumed(self, state: First, reply: Any, now_ms: int) -> Step:
         satisfying, marked = state.state
-        replies = (marked.replies[0], reply.replies[0], marked.replies[2])
+        replies = (marked.replies[0], reply.replies[0])
         return super()._satisfied(satisfying, TxnReply(True, replies), now_ms)
 
 
@@ -141,9 +142,9 @@ class _FiredByOthers(Steps):
     def satisfy(self, message: Message, reached: Reached) -> Txn:
         txn = super().satisfy(message, reached)
         get, marks = txn.otherwise
-        assert isinstance(get, Get), "a vain mark reads the join's state, its record, its call and the mark"
-        state, record, _joined, mark = get.fields
-        return replace(txn, otherwise=(Get((state, record, "nothing", mark)), marks))
+        assert isinstance(get, Get), "a vain mark reads the join's state, its call and the mark"
+        state, _joined, mark = get.fields
+        return replace(txn, otherwise=(Get((state, "nothing", mark)), marks))
 
 
 BUGS = (

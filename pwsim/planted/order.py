@@ -21,6 +21,7 @@ from pwf_runtime.core.states import (
     Listing,
     Parking,
     Publishing,
+    Recalling,
     Running,
     Satisfying,
     Work,
@@ -61,8 +62,8 @@ class _PublishBeforeCommit(Loose):
 
 
 class _PublishBeforeFire(Loose):
-    def _satisfied(self, state: Satisfying, reply: TxnReply, now_ms: int) -> Step:
-        step = super()._satisfied(state, reply, now_ms)
+    def _recalled(self, state: Recalling, reply: TxnReply, now_ms: int) -> Step:
+        step = super()._recalled(state, reply, now_ms)
         if not isinstance(step[0], Firing):
             return step
         joined = Message(

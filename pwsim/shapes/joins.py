@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from pwf_runtime import Action, Event, Workflow, call, fork, result
 from pwf_runtime.core import keys as k
 from pwf_runtime.core.machine import Step
-from pwf_runtime.core.model import CallRecord, Failure, Message, Outcome, Waiter
+from pwf_runtime.core.model import CallRecord, Failure, Message, Outcome
 from pwf_runtime.core.states import Reached, Running
 from pwf_runtime.core.steps import Commit, Steps
 from pwf_runtime.core.txn import Append, Delete, Get, Is, Op, Txn
@@ -95,7 +95,7 @@ class PassesEarly(Steps):
 
 def _of_one(op: Op) -> Op:
     if isinstance(op, Append) and op.list.startswith("w:"):
-        return replace(op, value=encode(Waiter(decode_waiter(op.value).join_id, 1)))
+        return replace(op, value=encode(replace(decode_waiter(op.value), count=1)))
     return op
 
 

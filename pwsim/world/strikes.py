@@ -52,13 +52,19 @@ def before(world: World, process: Process, slot: Slot, mode: str) -> bool:
     elif mode == f.REORDERED:
         slot.reordered = slot.reordered or slot.part == 0
     elif mode == f.LEASE_LOST:
-        run = world.store.runs.get(slot.run_id)
-        if run is not None:
-            run.leases.pop(slot.call_id, None)
-        slot.claimed_ms -= world.program.steps.lease_ms  # as the laws see it: it has outlived its lease
+        _end_lease(world, slot)
     elif mode in f.ROLLBACK:
         _fall_back(world, int(mode.partition("-")[2]))
     return True
+
+
+def _end_lease(world: World, slot: Slot) -> None:
+    """The lease ends early, if it is still this slot's. As the laws see it, its worker has outlived it."""
+    run = world.store.runs.get(slot.run_id)
+    held = run.leases.get(slot.call_id) if run is not None else None
+    if run is not None and held is not None and held[0] == slot.token:
+        del run.leases[slot.call_id]
+        slot.claimed_ms -= world.program.steps.lease_ms
 
 
 def after(world: World, process: Process, slot: Slot, mode: str, answer: Any) -> bool:

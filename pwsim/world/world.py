@@ -210,11 +210,11 @@ class World:
         """Time passes. Live workers renew the leases of what they run, a few times per lease."""
         renewing = [s for p in self.processes if p.frozen_until is None for s in p.slots.values() if s.is_running]
         step_ms = self.program.steps.lease_ms // 3
-        while renewing and self.clock.time_ms + step_ms < until_ms:
-            self.clock.time_ms += step_ms
+        while renewing and self.clock.time_ms < until_ms:
             for slot in renewing:
                 if slot.message is not None:
                     self.driver.perform([(slot.owner, self.program.steps.renew(slot.message, slot.token))])
+            self.clock.time_ms = min(self.clock.time_ms + step_ms, until_ms)
         self.clock.time_ms = until_ms
         for process in self.processes:
             if process.frozen_until is not None and process.frozen_until <= until_ms:
@@ -308,7 +308,10 @@ class World:
         return None
 
     def _token(self, call_id: str) -> str:
-        """A token that nobody holds. The same one serves again, so that equal worlds have equal tokens."""
+        """A token that nobody holds. The same one serves again, so that equal worlds have equal tokens; but not where a
+        store may fall back to a time when somebody else held it."""
+        if self.program.remembers_past:
+            return f"{call_id}.{self._owners}"
         taken = {slot.token for process in self.processes for slot in process.slots.values()}
         for run in self.store.runs.values():
             if call_id in run.leases:
@@ -410,6 +413,7 @@ class World:
         self._trace = (self._trace, step)
         if mode is not None:
             self.modes_struck |= {mode}
+            self._recoveries = 0  # what a fault undoes is recovered from, however late it strikes
 
     def _observe(self, slot: Slot, txn: Txn, reply: Any) -> None:
         change = self.history.observe(txn, reply, slot.call_id, slot.outcome)
