@@ -11,7 +11,6 @@ from pwf_runtime.core import states as s
 from pwf_runtime.core.ids import ROOT_CALL
 from pwf_runtime.core.model import NewCall, NewFork, Outcome
 from pwf_runtime.core.retry import Retry
-from pwf_runtime.core.states import Reached
 from pwf_runtime.core.steps import read_snapshot, remember, snapshot
 from pwf_runtime.core.txn import Put, Txn, TxnReply
 from pwf_runtime.core.wire import decode_record
@@ -88,7 +87,7 @@ LABELS = {"start", "claim", "gather", "commit", "fail", "note", "satisfy", "fire
 
 def test_the_run_that_is_repeated_has_every_transaction(once: Desk) -> None:
     """Else the tests below would say little. One call can never be delivered, so the run stays open."""
-    assert set(once.labels()) == LABELS
+    assert set(once.labels()) >= LABELS
     assert once.number(k.OPEN) == once.number(k.DEAD_COUNT) == 1
     assert len(_ran(once)) == 12
 
@@ -227,16 +226,14 @@ def test_a_snapshot_reads_what_is_there() -> None:
 
 def test_a_mark_needs_the_event_that_it_counts() -> None:
     """A store may have fallen back behind the event that somebody saw; then there is nothing to count."""
-    desk = Desk({"first": Outcome(joins=(join("first", ("done", 2)),))})
-    message = desk.begin("first")
-    desk.deliver(message).finish()
-    satisfy = desk.steps.satisfy(message, Reached(child("j0"), "done", 2))
+    fan = Outcome(events=(event("done"), event("done")), joins=(join("last", ("done", 2)),))
+    desk = Desk({"first": fan, "last": Outcome()})
+    satisfy = desk.deliver(desk.begin("first")).until(s.Satisfying).effect
+    last = k.item(k.events("done"), 1)
+    value = desk.store.runs[RUN].fields.pop(last)
     assert not desk.store.txns([satisfy])[0].held
-    desk.put(k.item(k.events("done"), 0), b"")
-    assert not desk.store.txns([satisfy])[0].held
-    desk.put(k.item(k.events("done"), 1), b"")
-    assert desk.store.txns([satisfy])[0].held
-    assert not desk.store.txns([satisfy])[0].held
+    desk.put(last, value)
+    assert [desk.store.txns([satisfy])[0].held for _ in range(2)] == [True, False]
     assert desk.number(k.length(k.got(child("j0")))) == 1
 
 

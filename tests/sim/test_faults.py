@@ -361,18 +361,12 @@ def test_a_fault_that_struck_is_in_the_trace_and_one_that_is_not_met_is_named() 
     assert [step.fault for step in result.trace if step.fault] == ["before"]
 
 
-OLD_TOKEN = pytest.mark.xfail(
-    reason="L5 is said to be broken after a rollback: tokens are used again, so a later attempt has an old one's lease"
-)
-
-
 @pytest.mark.parametrize(
     ("name", "modes"),
     [
         ("fan", "all"),
         ("rich", "all"),
-        ("poison", "default,loss,differs"),
-        pytest.param("poison", "rollback", marks=OLD_TOKEN),
+        ("poison", "all"),
     ],
 )
 def test_every_mode_at_every_point_can_strike_and_the_run_ends(name: str, modes: str) -> None:
