@@ -225,8 +225,8 @@ def name_problem(name: object) -> str:
         return "a name cannot be empty"
     if name.startswith(RESERVED):
         return f'names that begin with "{RESERVED}" are reserved: choose another'
-    if "." in name or " " in name or not name.isprintable():
-        return "a name has no dot, no blank and no control character: use _ or - instead"
+    if any(sign in name for sign in ". @") or not name.isprintable():
+        return "a name has no dot, no blank, no @ and no control character: use _ or - instead"
     if len(name.encode()) > MAX_NAME_BYTES:
         return f"a name has at most {MAX_NAME_BYTES} bytes, this one has {len(name.encode())}: shorten it"
     return ""

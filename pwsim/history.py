@@ -6,6 +6,7 @@ really performed (their operations and replies), so a broken protocol cannot tal
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TypeAlias
 
 from pwf_runtime.core import keys as k
@@ -43,16 +44,18 @@ class CallView:
 class JoinView:
     """A join, as seen from outside."""
 
-    __slots__ = ("expired", "fired", "key", "parent", "record")
+    __slots__ = ("expired", "fired", "key", "path", "record")
 
     def __init__(self, key: tuple[str, str], record: JoinRecord) -> None:
         self.key = key
         self.record = record
+        self.path = ""  # of the call that it fires
         self.fired = 0
         self.expired = False
 
     def copy(self) -> JoinView:
         new = JoinView(self.key, self.record)
+        new.path = self.path
         new.fired, new.expired = self.fired, self.expired
         return new
 
@@ -157,9 +160,9 @@ class History:
                 if call is not None and op.fields[0] == k.state(call.key[1]):  # type: ignore[union-attr]
                     call.settled = True
                     change.settled = call
-        if records:
+        if records or change.armed:
             change.again = [self.calls[run_id, call_id] for call_id, _ in records if (run_id, call_id) in self.calls]
-            change.created = self._name(run_id, records)
+            change.created = self._name(run_id, records, change.armed)
         for call_id, due_ms in due:
             if (call := self.calls.get((run_id, call_id))) is not None:
                 call.due_ms = due_ms
@@ -188,29 +191,39 @@ class History:
             self.status[run_id] = op.value
             change.status = (run_id, op.value)
 
-    def _name(self, run_id: str, records: list[tuple[str, CallRecord]]) -> list[CallView]:
-        """Give each new call its path. Siblings of the same task are told apart by number: ``compute[3]``."""
-        names = [self._short(run_id, record) for _, record in records]
+    def _name(self, run_id: str, records: list[tuple[str, CallRecord]], armed: list[JoinView]) -> list[CallView]:
+        """Give each new call its path, and each new join that of the call which it will fire.
+
+        Siblings of the same task are told apart by number: ``compute[3]``. A joined call is a sibling, too.
+        """
+        names = [self._short(run_id, record.task, record.expires) for _, record in records]
+        names += [self._short(run_id, join.record.then.task) for join in armed]
+        total, seen = Counter(names), Counter[str]()
+        for i, name in enumerate(names):
+            if total[name] > 1:
+                names[i] = f"{name}[{seen[name]}]"
+                seen[name] += 1
         created = []
-        for i, (call_id, record) in enumerate(records):
-            name = names[i]
-            if names.count(name) > 1:
-                name = f"{name}[{names[:i].count(name)}]"
-            if record.parent:
-                name = f"{self.path(run_id, record.parent)} > {name}"
-            elif run_id != DEFAULT_RUN:
-                name = f"{run_id}: {name}"
-            view = CallView((run_id, call_id), name, record)
-            self.calls[view.key] = view
+        for (call_id, record), name in zip(records, names, strict=False):
+            join = self.joins.get((run_id, record.join)) if record.join else None
+            path = join.path if join is not None else self._below(run_id, record.parent, name)
+            view = self.calls[run_id, call_id] = CallView((run_id, call_id), path, record)
             created.append(view)
+        for join, name in zip(armed, names[len(records) :], strict=True):
+            join.path = self._below(run_id, join.record.parent, name)
         return created
 
-    def _short(self, run_id: str, record: CallRecord) -> str:
-        queue, _, task = record.task.partition(".")
+    def _below(self, run_id: str, parent: str, name: str) -> str:
+        if parent:
+            return f"{self.path(run_id, parent)} > {name}"
+        return name if run_id == DEFAULT_RUN else f"{run_id}: {name}"
+
+    def _short(self, run_id: str, full_name: str, expires: str = "") -> str:
+        queue, _, task = full_name.partition(".")
         home = self.home.setdefault(run_id, queue)
-        if record.expires:
+        if expires:
             return f"timeout of {task}"
-        return task if queue == home else record.task
+        return task if queue == home else full_name
 
 
 DEFAULT_RUN = "run"

@@ -142,7 +142,7 @@ class Ordered(Law):
     def publishes(self, world: World, slot: Slot, message: Message) -> None:
         key = (message.run_id, message.call_id)
         call = world.history.calls.get(key)
-        if key not in world.ever_created or (call is not None and call.record.task != message.task):
+        if key not in world.paths or (call is not None and call.record.task != message.task):
             raise self.broken(
                 f"{message.task} was published by {slot.path or 'the client'} before any commit created it"
             )

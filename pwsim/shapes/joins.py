@@ -51,9 +51,9 @@ class FiredIsPublished(Steps):
     def satisfy(self, message: Message, reached: Reached) -> Txn:
         txn = super().satisfy(message, reached)
         get, marks = txn.otherwise
-        assert isinstance(get, Get), "a vain mark reads the join's state, its record, its call and the mark"
-        state, record, _joined, mark = get.fields
-        return replace(txn, otherwise=(Get((state, record, "nobody", mark)), marks))
+        assert isinstance(get, Get), "a vain mark reads the join's state, its call and the mark"
+        state, _joined, mark = get.fields
+        return replace(txn, otherwise=(Get((state, "nobody", mark)), marks))
 
 
 class WaitsFromNowOn(Steps):

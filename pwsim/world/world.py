@@ -70,7 +70,7 @@ class World:
         self.to_start: list[Start] = list(program.starts)
         self.to_mark: list[str] = []
         self.deliveries: dict[CallKey, int] = {}
-        self.ever_created: set[CallKey] = set()
+        self.paths: dict[CallKey, str] = {}  # of every call ever created, also where the store has forgotten it
         self.modes_struck: frozenset[str] = frozenset()
         self.ledger: tuple[Entry, ...] = ()  # the probed calls that happened
         self.past: tuple[Any, SimStore, History] | None = None  # the store's earlier states, newest first
@@ -100,7 +100,7 @@ class World:
         new.clock = VirtualClock(self.clock.time_ms)
         new.history = self.history.copy()
         new.step, new.to_start, new.to_mark = self.step, self.to_start[:], self.to_mark[:]
-        new.deliveries, new.ever_created, new.past = self.deliveries.copy(), self.ever_created.copy(), self.past
+        new.deliveries, new.paths, new.past = self.deliveries.copy(), self.paths.copy(), self.past
         new._trace, new._names, new.ledger = self._trace, self._names.copy(), self.ledger
         new.modes_struck = self.modes_struck
         new._owners, new._recoveries, new._ran = self._owners, self._recoveries, None
@@ -279,8 +279,7 @@ class World:
             path = f"scan of {queue}"
             return message, path, self._names.get(path, 0) + 1
         key = (message.run_id, message.call_id)
-        call = self.history.calls.get(key)
-        return message, message.task if call is None else call.path, self.deliveries.get(key, 0) + 1
+        return message, self.paths.get(key, message.task), self.deliveries.get(key, 0) + 1
 
     def _deliver(self, process: Process, queue: str, mode: str | None) -> None:
         message, path, nth = self._addressee(queue)
@@ -421,7 +420,8 @@ class World:
             return
         if change.granted is not None:
             slot.claimed_ms = self.clock.time_ms
-        self.ever_created.update([call.key for call in change.created])
+        for call in change.created:
+            self.paths[call.key] = call.path
         if self.program.remembers_past:
             self.past = (self.past, self.store.copy(self.clock), self.history.copy())
         self.watch.changed(self, slot, change)

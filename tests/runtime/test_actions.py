@@ -85,7 +85,7 @@ class TestCall:
             (partial(call, "a."), r"call\('a.'\): a name cannot be empty"),
             (partial(call, ".a"), r"call\('.a'\): a name cannot be empty"),
             (partial(call, "a.b.c"), r'call\(\'a.b.c\'\): write "task" .* "queue.task"'),
-            (partial(call, "a b"), r"call\('a b'\): a name has no dot, no blank .*: use _ or -"),
+            (partial(call, "a b"), r"call\('a b'\): a name has no dot, no blank, no @ .*: use _ or -"),
             (partial(call, "a\n"), r"no control character"),
             (partial(call, "~a"), r'call\(\'~a\'\): names that begin with "~" are reserved: choose another'),
             (partial(call, "x" * 101), r"at most 100 bytes, this one has 101: shorten it"),

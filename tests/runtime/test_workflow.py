@@ -63,7 +63,7 @@ class TestWorkflow:
         ("name", "error"),
         [
             ("", r"Workflow\(''\): a name cannot be empty"),
-            ("a.b", r"Workflow\('a.b'\): a name has no dot, no blank .*: use _ or - instead"),
+            ("a.b", r"Workflow\('a.b'\): a name has no dot, no blank, no @ .*: use _ or - instead"),
             ("a b", r"no blank"),
             ("a\tb", r"no control character"),
             ("~a", r"reserved"),

@@ -213,7 +213,6 @@ def test_a_task_that_answers_the_same_input_differently_is_named() -> None:
     assert "is no function of its input" in report.violations[0].sentence
 
 
-@pytest.mark.xfail(reason="two calls of one parent may have one path: a joined call and another of the same task")
 def test_a_workflow_with_two_joins_for_one_task_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each call has a path of its own, so a schedule is played again as it was."""
     app = Workflow("pairs")

@@ -99,7 +99,6 @@ def test_a_schedule_played_again_leaves_the_same_trace(
     assert played >= 60
 
 
-@pytest.mark.xfail(reason="calls that the store has forgotten are all named by their task alone")
 def test_a_schedule_with_a_rollback_played_again_leaves_the_same_trace() -> None:
     program = PROGRAMS["fan"]()
     for found in random_results(program, 150, faults="default,rollback", seed=3):
@@ -170,7 +169,6 @@ def _namesake() -> Program:
     return program_of(app)
 
 
-@pytest.mark.xfail(reason="a joined call is named without regard to its namesakes below the same parent")
 @pytest.mark.parametrize("make", [_twins, _namesake])
 def test_two_calls_have_two_paths_whatever_brings_them_about(make: Callable[[], Program]) -> None:
     """A path is an address: with two calls of one name a fault strikes at whichever comes first."""
@@ -181,7 +179,6 @@ def test_two_calls_have_two_paths_whatever_brings_them_about(make: Callable[[], 
     assert len(set(found)) == len(found)
 
 
-@pytest.mark.xfail(reason="a joined call is named without regard to its namesakes below the same parent")
 @pytest.mark.parametrize("make", [_twins, _namesake])
 def test_a_schedule_of_namesakes_played_again_leaves_the_same_trace(make: Callable[[], Program]) -> None:
     program = make()

@@ -68,7 +68,6 @@ def test_every_folder_of_the_readme_has_scenarios() -> None:
     assert all(f"`{folder}/`" in readme for folder in folders)
 
 
-@pytest.mark.xfail(reason="a fingerprint takes in the traceback of a failed task, with its paths", strict=True)
 def test_traces_do_not_depend_on_where_the_code_lies(tmp_path: Path) -> None:
     """Else no file would replay on another machine. Those with a traceback are the ones to try."""
     for package in ("pwf_runtime", "pwsim", "examples", "scenarios"):
