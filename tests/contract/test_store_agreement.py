@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, get_args
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from pwf_runtime.core import txn as t
@@ -138,7 +138,14 @@ def hold(oracle: Iterator[Arm], *others: Iterator[Arm], rounds: int, phases: Seq
     coverage = Coverage()
     with arms(oracle, *others) as (first, *rest):
 
-        @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), database=None, phases=phases)
+        @settings(
+            max_examples=50,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            database=None,
+            phases=phases,
+            derandomize=False,  # the default in CI, which would make all rounds the same
+        )
         @given(BATCHES)
         def property_(batches: list[list[t.Txn]]) -> None:
             agree(first, rest, batches, coverage)
@@ -146,7 +153,7 @@ def hold(oracle: Iterator[Arm], *others: Iterator[Arm], rounds: int, phases: Seq
         for round_ in range(MOST_ROUNDS):
             if round_ >= rounds and not coverage.missing():
                 return
-            property_()
+            seed(round_)(property_)()
     assert not coverage.missing(), f"not seen in {MOST_ROUNDS} rounds"
 
 
