@@ -21,7 +21,7 @@ from pwf_runtime.store.memory import Run
 from ..history import DEFAULT_RUN, CallView, JoinView
 from ..world.process import Process, Slot
 from ..world.world import World
-from .words import seconds
+from .words import STATES, seconds
 
 Row: TypeAlias = dict[str, str]
 View: TypeAlias = dict[str, Row]
@@ -100,9 +100,9 @@ def _process(seen: Seen, process: Process) -> Row:
 
 
 def _state(seen: Seen, slot: Slot) -> str:
-    """The machine's state: what its class says about itself."""
+    """The machine's state: what its class says about itself, if there is nothing better to say."""
     kind = type(slot.state)
-    about = (getdoc(kind) or "").replace("\n", " ").replace("`", "")
+    about = (STATES.get(kind) or getdoc(kind) or "").replace("\n", " ").replace("`", "")
     todo = getattr(getattr(slot.state, "work", None), "todo", ())
     if todo:
         about = about.replace("the first of work.todo", event_name(seen, slot.run_id, todo[0].name))

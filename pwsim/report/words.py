@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pwf_runtime.core import states
 from pwf_runtime.core.inputs import Entries, Published, TaskDone, TaskFailed
 from pwf_runtime.core.txn import TxnReply
 
@@ -33,6 +34,12 @@ FAULTS: Mapping[str, str] = {
     "queue-lost": "✗ queue lost at",
 }
 """What is put before the effect at which a fault struck. Modes that are not here are shown by their name."""
+
+STATES: Mapping[type, str] = {
+    states.Recalling: "Reading the join of the first of work.todo.",
+    states.Relisting: "Adding the run to the open ones again.",
+}
+"""What is said about a machine's state where the first thing in its docstring does not say what is done."""
 
 
 def label(step: TraceStep) -> str:

@@ -16,8 +16,8 @@ from pwsim.schedule import Schedule
 
 TWICE = ("no-dedupe", "begin #1 / run / stall")
 """``begin`` commits twice: L1."""
-EARLY = ("join-by-counter", "begin #1 / publish part / reply-lost")
-"""The join fires without its last event: L3."""
+EARLY = ("join-by-counter", "begin > part[0] #1 / satisfy / after")
+"""An event is counted twice, and the join fires without its last event: L3."""
 AT_ONCE = ("ack-before-publish",)
 """Breaks L8 without any fault, in a step that the law forbids."""
 
@@ -26,6 +26,17 @@ def played(planted: str = "", *faults: str, start: int = 3) -> Result:
     """The schedule of these faults, with a planted bug or none."""
     program = Program([fan], [("begin", start)], protocol=protocol_of(planted))
     return play(program, Schedule(tuple(map(parse, faults))))
+
+
+def step_of(result: Result, path: str, effect: str, nth: int = 1) -> int:
+    """The number of the first step that is this effect, in the ``nth`` delivery of ``path``."""
+    wanted = (path, nth, effect)
+    return next(i for i, step in enumerate(result.trace, 1) if (step.path, step.nth, step.effect) == wanted)
+
+
+def fault_of(result: Result) -> int:
+    """The number of the first step at which a fault struck."""
+    return next(i for i, step in enumerate(result.trace, 1) if step.fault)
 
 
 def found(planted: str, *faults: str) -> Violation:

@@ -10,7 +10,7 @@ import pytest
 from pwsim import scenario as scenarios
 from pwsim.cli import main
 
-from .failures import AT_ONCE, EARLY, TWICE, scenario
+from .failures import AT_ONCE, EARLY, TWICE, fault_of, played, scenario, step_of
 
 RUN = ("run", "pwsim.planted.workflows:fan", "--start", "begin=3", "--max-faults", "1", "--runs", "5")
 
@@ -130,7 +130,8 @@ def test_show_is_the_timeline_in_full(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_show_step_is_the_state_after_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["show", str(scenario(tmp_path, *EARLY)), "--step", "5"]) == 0
+    claimed = step_of(played(*EARLY), "begin", "claim")
+    assert main(["show", str(scenario(tmp_path, *EARLY)), "--step", str(claimed)]) == 0
     out = capsys.readouterr().out
     assert "fan/1  begin #1  claim (attempt 1)" in out
     assert "begin  ready, attempt 1, lease fan/1 until 10.000s, data 3" in out
@@ -149,9 +150,10 @@ def test_diff_shows_both_ways_from_where_they_part(tmp_path: Path, capsys: pytes
     a, b = scenario(tmp_path, *TWICE, name="a"), scenario(tmp_path, *EARLY, name="b")
     assert main(["diff", str(a), str(b)]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("the same up to step 5, of ")
-    assert lines[lines.index(f"from step 6 in {a}") + 1].endswith("fan/1  begin #1  ✗ stalls before run")
-    assert lines[lines.index(f"from step 6 in {b}") + 1].endswith("fan/1  begin #1  run (calls 3; joins 1)")
+    struck = fault_of(played(*TWICE))
+    assert lines[0].startswith(f"the same up to step {struck - 1}, of ")
+    assert lines[lines.index(f"from step {struck} in {a}") + 1].endswith("fan/1  begin #1  ✗ stalls before run")
+    assert lines[lines.index(f"from step {struck} in {b}") + 1].endswith("fan/1  begin #1  run (calls 3; joins 1)")
 
 
 def test_diff_of_the_same_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

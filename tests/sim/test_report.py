@@ -18,7 +18,7 @@ from pwsim.report.view import look
 from pwsim.runner import Result, play
 from pwsim.schedule import Schedule
 
-from .failures import AT_ONCE, EARLY, TWICE, found, played
+from .failures import AT_ONCE, EARLY, TWICE, fault_of, found, played, step_of
 
 SCHEDULES = [
     (),
@@ -114,7 +114,7 @@ def test_it_parts_from_the_passing_run_where_something_else_happens_not_where_th
     result = played(*TWICE)
     parting = divergence.from_passing(result.world.program, result)
     assert parting is not None
-    struck = next(i for i, step in enumerate(result.trace, 1) if step.fault)
+    struck = fault_of(result)
     assert parting.number == struck + 1
     assert "begin #2  receive (redelivered)" in parting.here
     assert "begin #1  commit" in parting.there
@@ -197,6 +197,22 @@ def test_the_state_shows_joins_events_and_what_is_gone() -> None:
     assert "gone with this step\n  - queue fan  begin, unacked by fan/1" in "\n".join(state.after(recording, acked))
 
 
+def test_the_state_says_what_a_machine_does_in_words() -> None:
+    result = played(*EARLY)
+    recording = _recorded(result)
+    relisting = state.after(recording, step_of(result, "begin > part[0]", "receive", nth=2))
+    assert "  * fan/2   begin > part[0] #2, Relisting: adding the run to the open ones again" in relisting
+    recalling = state.after(recording, step_of(result, "begin > part[0]", "satisfy", nth=2))
+    assert "  * fan/2   begin > part[0] #2, Recalling: reading the join of part_0" in recalling
+
+
+@pytest.mark.parametrize("failure", [(), TWICE, EARLY, AT_ONCE])
+def test_no_state_is_told_in_the_words_of_the_source(failure: tuple[str, ...]) -> None:
+    recording = _recorded(played(*failure))
+    for moment in recording.moments:
+        assert "work.todo" not in "\n".join(state.after(recording, moment.number))
+
+
 def test_a_lease_whose_holder_died_says_so() -> None:
     recording = _recorded(played("", "begin #1 / run / before"))
     struck = next(moment.number for moment in recording.moments if moment.step.fault)
@@ -223,12 +239,15 @@ def test_a_joined_call_is_explained_by_its_join_and_who_emitted_what() -> None:
 
 
 def test_each_delivery_is_explained_by_who_brought_it() -> None:
-    lines = why.explain(_recorded(played(*TWICE)), "begin")
+    result = played(*TWICE)
+    lines = why.explain(_recorded(result), "begin")
     explained = "\n".join(lines)
-    assert "delivery 1, to fan/1\n  published by start of run (step 3" in explained
-    assert "delivery 2, to fan/2\n  given back at step 6: fan/1  begin #1  ✗ stalls before run" in explained
+    published, struck = step_of(result, "start of run", "publish begin"), fault_of(result)
+    timer = step_of(result, "begin", "add to timers", nth=2)
+    assert f"delivery 1, to fan/1\n  published by start of run (step {published}, " in explained
+    assert f"delivery 2, to fan/2\n  given back at step {struck}: fan/1  begin #1  ✗ stalls before run" in explained
     assert "published because a timer of it was due" in explained
-    assert "the timer was set by begin #2 (step 9, after its claim (refused))" in explained
+    assert f"the timer was set by begin #2 (step {timer}, after its claim (refused))" in explained
     assert "committed by attempt 2, delivery 3" in explained
     assert "committed by attempt 1, delivery 1" in explained
 
