@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
         ("cancel", "End a run now."),
     ):
         command(name, name, text).add_argument("run", metavar="RUN", help="the run's id")
+    _export(command("export", "export", "Write what happened in a run as a scenario for `pwsim replay`."))
     _dead(commands, command)
     command("doctor", "doctor", "Check both servers and their settings.")
     return top
@@ -83,6 +84,7 @@ def _worker(made: argparse.ArgumentParser) -> None:
     for name, text in (
         ("concurrency", "tasks at a time in each process"),
         ("prefetch", "messages of each queue that a process holds; 0: chosen by the concurrency"),
+        ("history", "facts of each run that are kept for `pwf export`; 0: none"),
     ):
         made.add_argument(
             f"--{name}", type=int, default=getattr(DEFAULTS, name), metavar="N", help=_with_default(name, text)
@@ -113,6 +115,13 @@ def _publish(made: argparse.ArgumentParser) -> None:
     made.add_argument("--run-id", metavar="ID", help="publishing the same twice under one id begins one run")
     made.add_argument("--wait", action="store_true", help="until the run has ended, and show its result")
     made.add_argument("--timeout", type=float, metavar="S", help="how long to wait (default: without end)")
+
+
+def _export(made: argparse.ArgumentParser) -> None:
+    made.add_argument("run", metavar="RUN", help="the run's id")
+    made.add_argument(
+        "--apps", nargs="+", default=[], metavar="MODULE:APP", help="its workflows, to write them into it"
+    )
 
 
 def _dead(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:

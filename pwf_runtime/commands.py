@@ -35,7 +35,7 @@ def worker(chosen: Namespace) -> int:
     if chosen.processes < 1:
         raise UsageError(f"--processes {chosen.processes}: give 1 or more")
     apps = [load_app(target) for target in chosen.apps]
-    names = ("concurrency", "prefetch", "grace", "lease", "retention", "recovery", "queue_type", "trace")
+    names = ("concurrency", "prefetch", "grace", "lease", "retention", "recovery", "queue_type", "trace", "history")
     settings = Settings(**{name: getattr(chosen, name) for name in names})
     os.environ["PWF_AMQP_URL"], os.environ["PWF_REDIS_URL"] = amqp_url(chosen.amqp), redis_url(chosen.redis)
     logging.basicConfig(
@@ -79,7 +79,7 @@ def _say_ready() -> None:
 def _supervise(chosen: Namespace, settings: Settings) -> int:
     arguments = ["worker", *chosen.apps, "--log-level", chosen.log_level, "--queue-type", settings.queue_type]
     arguments += ["--trace", settings.trace] if settings.trace else []
-    for name in ("concurrency", "prefetch", "grace", "lease", "retention", "recovery"):
+    for name in ("concurrency", "prefetch", "grace", "lease", "retention", "recovery", "history"):
         arguments += [f"--{name}", str(getattr(settings, name))]
     command = supervise.command_line(arguments)
     return supervise.Supervisor(command, chosen.processes, settings.grace, _say_ready).run()
@@ -185,6 +185,19 @@ def cancel(chosen: Namespace) -> int:
     with _client(chosen) as client:
         client.cancel(chosen.run)
     put({"run_id": chosen.run, "status": "cancelled"} if chosen.json else f"{chosen.run} is cancelled", chosen)
+    return OK
+
+
+def export(chosen: Namespace) -> int:
+    from .export import export as exported
+    from .store.redis import RedisStore
+
+    store = RedisStore(redis_url(chosen.redis))
+    try:
+        text = exported(store, chosen.run, chosen.apps)
+    finally:
+        store.close()
+    put({"run_id": chosen.run, "scenario": text} if chosen.json else text.rstrip("\n"), chosen)
     return OK
 
 

@@ -29,7 +29,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from . import duties, trace
+from . import duties, facts, trace
 from .chores import KeepMachine, Renewed, RenewMachine
 from .clock import Clock, SystemClock
 from .codec import decode_message
@@ -114,6 +114,8 @@ class Engine:
         if file := trace_file(settings):
             machines = (self._deliveries, self._scans, self._keeps, self._renews, *[d.machine for d in self._duties])
             trace.watch(file, self._clock, settings.recovery_ms, machines)
+        if settings.history:
+            facts.keep(self._deliveries, self._clock, settings.history)
 
         self._owners = itertools.count(1)
         self._token = f"{secrets.token_hex(8)}-"  # with the owner's number: unique over processes and restarts

@@ -11,6 +11,7 @@
     profile = "rabbitmq-quorum" # whose queues: where messages come back to; that of classic ones differs
     faults = ["register_user > verify_email #1 / commit / after"]
     deviations = [[12, 1]]      # at step 12, enabled action 1 instead of the default
+    facts = [...]               # of an incident, as `pwf export` writes them: faults and order are found from them
     planted = "..."             # simulate with this planted bug
     expect = "pass"             # or the law that is broken, such as "L3"
     trace = "1f6c..."           # the trace's fingerprint, for a strict replay
@@ -33,6 +34,7 @@ from pwf_runtime.errors import UsageError
 from pwf_runtime.workflow import Workflow
 
 from .faults import RETURNS, Returns, parse
+from .incident import Enacted, Fact, enact
 from .planted import protocol_of
 from .program import Program
 from .schedule import Schedule
@@ -59,6 +61,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     profile: str = ""
     faults: tuple[str, ...] = ()
     deviations: tuple[tuple[int, int], ...] = ()
+    facts: tuple[Fact, ...] = ()
     planted: str = ""
     expect: str = "pass"
     trace: str = ""
@@ -70,7 +73,19 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
 
     def schedule(self) -> Schedule:
         """What goes wrong, and which order of steps is taken. Raises ``UsageError``."""
+        if self.facts:
+            return self.enacted().schedule
         return Schedule(tuple([parse(fault) for fault in self.faults]), self.deviations)
+
+    def enacted(self) -> Enacted:
+        """The schedule that does again what the facts tell, and those that it does not. Raises ``UsageError``."""
+        if self.faults or self.deviations:
+            raise UsageError("a scenario with facts has neither faults nor deviations: these follow from them")
+        program = self.program()
+        try:
+            return enact(program, self.facts)
+        finally:
+            program.close()
 
     def program(self) -> Program:
         """Load the workflows and build the program. Raises ``UsageError``."""
@@ -165,12 +180,18 @@ def dump(scenario: Scenario) -> str:
     lines += ["recovery = true"] if scenario.recovery else []
     lines += [f"profile = {_string(scenario.profile)}"] if scenario.profile else []
     lines += ["faults = [", *[f"    {_string(fault)}," for fault in scenario.faults], "]"] if scenario.faults else []
+    lines += ["facts = [", *[f"    {_row(fact)}," for fact in scenario.facts], "]"] if scenario.facts else []
     if scenario.deviations:
         lines.append(f"deviations = [{', '.join(f'[{step}, {number}]' for step, number in scenario.deviations)}]")
     lines += [
         f"{key} = {_string(value)}" for key in ("planted", "expect", "trace") if (value := getattr(scenario, key))
     ]
     return "\n".join(lines) + "\n"
+
+
+def _row(fact: Fact) -> str:
+    values = [getattr(fact, name) for name in fact.__struct_fields__]
+    return f"[{', '.join(_string(value) if isinstance(value, str) else str(value) for value in values)}]"
 
 
 def _string(value: str) -> str:

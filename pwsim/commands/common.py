@@ -50,10 +50,12 @@ def prepare(scenario: Scenario) -> Program:
     return program
 
 
-def open_file(name: str | Path) -> Loaded:
-    """Load a scenario file. Raises ``UsageError``."""
+def open_file(name: str | Path, apps: str = "") -> Loaded:
+    """Load a scenario file. ``apps``: its workflows, if not those it names. Raises ``UsageError``."""
     path = Path(name)
     scenario = load(path)
+    if apps:
+        scenario = replace(scenario, apps=tuple(apps.split(",")))
     return Loaded(path, scenario, prepare(scenario))
 
 
@@ -71,6 +73,7 @@ def as_found(scenario: Scenario, found: Violation) -> Scenario:
         prefetch=program.prefetch,
         recovery=program.recovers,
         profile=_profile_of(program),
+        facts=(),
         faults=tuple([str(fault) for fault in schedule.faults]),
         deviations=schedule.deviations,
         expect=found.law,

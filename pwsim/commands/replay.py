@@ -17,17 +17,18 @@ def add(commands: Any) -> None:
     parser.add_argument("file")
     parser.add_argument("--strict", action="store_true", help="the trace must be the same, too")
     parser.add_argument("--html", type=Path, metavar="OUT", help="write a page to step through (a file, or a folder)")
+    parser.add_argument("--apps", default="", metavar="MODULE:APP[,...]", help="its workflows, if not those it names")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    return file(Path(options.file), strict=options.strict, as_json=options.json, page=options.html)
+    return file(Path(options.file), strict=options.strict, as_json=options.json, page=options.html, apps=options.apps)
 
 
-def file(path: Path, *, strict: bool = False, as_json: bool = False, page: Path | None = None) -> int:
+def file(path: Path, *, strict: bool = False, as_json: bool = False, page: Path | None = None, apps: str = "") -> int:
     """Play one file. 0: no law is broken, as it expects (and, if ``strict``, by the same trace); else 1."""
-    loaded = open_file(path)
+    loaded = open_file(path, apps)
     result = loaded.play()
     found = violation_of(result)
     if page is not None:
@@ -47,9 +48,22 @@ def _tell(loaded: Loaded, result: Result, found: Violation | None, same: bool) -
         paint.show(text.failure(found, loaded.replay, width=paint.width()))
     else:
         paint.show([f"{loaded.path}: no law is broken", "", *text.timeline(result, width=paint.width())])
+    for line in _enacted(loaded):
+        print(line)
     for fault in result.unmatched():
         print(f"no longer matched: {fault}")
     if not same:
         print("the trace differs from the one recorded: the code or its schedule has changed")
     if (found.law if found else "pass") != loaded.scenario.expect:
         print(f"expected: {loaded.scenario.expect}")
+
+
+def _enacted(loaded: Loaded) -> list[str]:
+    """How much of an incident was done again, and by which faults."""
+    facts = loaded.scenario.facts
+    if not facts:
+        return []
+    enacted = loaded.scenario.enacted()
+    lines = [f"re-enacted: {len(facts) - len(enacted.missing)} of {len(facts)} facts, in their order, by"]
+    lines += [f"    {fault}" for fault in enacted.schedule.faults] or ["    no fault at all"]
+    return lines + [f"did not come about: {fact.what} of {fact.task} ({fact.call_id})" for fact in enacted.missing]
