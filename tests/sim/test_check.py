@@ -61,10 +61,10 @@ def stumble(ctx: Any) -> Any:
     return emit("b")
 
 
-def record(path: Path, *, workers: int = 1) -> None:
+def record(path: Path, *, workers: int = 1, history: int = 0) -> None:
     """A run that meets most kinds of steps; a call of a task that nobody has is left waiting."""
     broker, store = MemoryBroker(), MemoryStore(SystemClock())
-    settings = Settings(trace=str(path))
+    settings = Settings(trace=str(path), history=history)
     working = [Worker(app, store, broker.transport(), settings) for _ in range(workers)]
     for worker in working:
         worker.start(END_S)
@@ -138,6 +138,13 @@ def test_lines_of_several_files_are_those_of_one_system(recorded: Path, tmp_path
     assert check(paths).findings == []
     commits = [line for line in lines if line.step.startswith("Committing ->")]
     assert {line.process for line in commits} == set(processes), "both had something to do"
+
+
+def test_facts_that_are_kept_do_not_show_in_a_trace(tmp_path: Path) -> None:
+    """They are added outside of the machines, which are what a trace is about."""
+    path = tmp_path / "both.jsonl"
+    record(path, history=50)
+    assert check([path]).findings == []
 
 
 def test_nothing_is_recorded_unless_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
