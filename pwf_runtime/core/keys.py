@@ -16,6 +16,7 @@ field                      holds
 ``c:ID:r`` ``o`` ``e``     its record, its outbox, its latest failure
 ``c:ID:b``                 attempts that do not count: those before it was redriven, and claims given back
 ``c:ID:x``                 what its steps (``ctx.step``) have returned
+``h`` (list)               what happened, where workers keep a history (outside the core: ``facts``)
 ``e:NAME`` (list)          the events of a name in commit order
 ``w:NAME`` (list)          the joins that wait for a name
 ``j:ID:s`` ``r``           a join's state (``armed``, ``fired``, ``expired``) and record

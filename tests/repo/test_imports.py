@@ -15,6 +15,7 @@ from . import ROOT, name_of, sources
 WALL_CLOCK = {
     "pwf_runtime/clock.py": "the clock",
     "pwf_runtime/commands.py": "shows times to people",
+    "pwf_runtime/export.py": "shows times to people",
 }
 CHANCE = {
     "pwsim/schedule.py": "the simulator's only source of chance: a seed and a number",
