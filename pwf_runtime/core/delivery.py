@@ -128,8 +128,8 @@ class DeliveryMachine(Machine):
     def _claimed(self, state: Claiming, reply: TxnReply, now_ms: int) -> Step:
         if not reply.held:
             return self._as_found(state.message, state.token, read_snapshot(reply.replies), now_ms)
-        attempt, (record, uncounted) = reply.replies[1], reply.replies[2]
-        claim = Claim(state.message, state.token, attempt, decode_record(record), number(uncounted))
+        attempt, (record, *counts) = reply.replies[1], reply.replies[2]
+        claim = Claim(state.message, state.token, attempt, decode_record(record), *map(number, counts))
         return self._granted(claim, now_ms)
 
     def _granted(self, claim: Claim, now_ms: int) -> Step:
@@ -139,7 +139,7 @@ class DeliveryMachine(Machine):
             return self._commit(claim, outcome, now_ms)
         policy = self.policies.get(claim.record.task)
         if policy is None:
-            return self._fail(claim, _unknown_task(claim.record.task, self.policies), UNKNOWN_TASK, now_ms)
+            return self._without_task(claim, now_ms)
         if claim.tries > policy.max_attempts:
             return self._fail(claim, _never_answered(policy.max_attempts), policy, now_ms)
         if claim.record.join:
@@ -186,7 +186,8 @@ class DeliveryMachine(Machine):
         if found.holder is not None:
             holder, left_ms = found.holder
             if holder == token and found.record is not None:  # my own claim, its answer lost on the way
-                claim = Claim(message, token, found.attempt, decode_record(found.record), found.uncounted)
+                counts = (found.uncounted, found.strangers)
+                claim = Claim(message, token, found.attempt, decode_record(found.record), *counts)
                 return self._granted(claim, now_ms)
             return self._park(message, token, now_ms + left_ms)
         if found.due_ms is not None and found.due_ms > now_ms:
@@ -233,6 +234,14 @@ class DeliveryMachine(Machine):
         if not failure.final and not policy.exhausted(claim.tries):
             due_ms = now_ms + policy.delay_ms(claim.tries, claim.message.call_id)
         return Failing(claim, due_ms), self.steps.fail(claim.message, claim.attempt, failure, due_ms)
+
+    def _without_task(self, claim: Claim, now_ms: int) -> Step:
+        """This worker does not have the task: not the call's fault, so it costs it no attempt."""
+        failure, strangers, due_ms = _unknown_task(claim.record.task, self.policies), claim.strangers + 1, None
+        if not UNKNOWN_TASK.exhausted(strangers):
+            due_ms = now_ms + UNKNOWN_TASK.delay_ms(strangers, claim.message.call_id)
+        counts = (claim.uncounted + 1, strangers)
+        return Failing(claim, due_ms), self.steps.fail(claim.message, claim.attempt, failure, due_ms, counts)
 
     def _failed(self, state: Failing, reply: TxnReply, now_ms: int) -> Step:
         message = state.claim.message

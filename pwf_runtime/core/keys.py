@@ -14,7 +14,8 @@ field                      holds
 ``c:ID:a``                 its latest attempt; the fencing token
 ``c:ID:u``                 not before this time, ms (a delay or a retry)
 ``c:ID:r`` ``o`` ``e``     its record, its outbox, its latest failure
-``c:ID:b``                 attempts that do not count: those before it was redriven, and claims given back
+``c:ID:b``                 attempts that do not count: before a redrive, claims given back, claims without its task
+``c:ID:n``                 how many claims were by workers that do not have its task
 ``c:ID:x``                 what its steps (``ctx.step``) have returned
 ``h`` (list)               what happened, where workers keep a history (outside the core: ``facts``)
 ``e:NAME`` (list)          the events of a name in commit order
@@ -69,13 +70,17 @@ def uncounted(call: str) -> str:
     return f"c:{call}:b"
 
 
+def strangers(call: str) -> str:
+    return f"c:{call}:n"
+
+
 def steps(call: str) -> str:
     return f"c:{call}:x"
 
 
 def call_fields(call: str) -> tuple[str, ...]:
     """Every field a call can have: what settling it removes."""
-    return tuple(f"c:{call}:{kind}" for kind in "sarouebx")
+    return tuple(f"c:{call}:{kind}" for kind in "sarouebnx")
 
 
 def events(name: str) -> str:

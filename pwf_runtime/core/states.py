@@ -11,7 +11,8 @@ from .txn import Is
 class Claim(Struct, frozen=True):
     """A claim that was granted. Only this attempt may commit, as long as no later one was granted.
 
-    ``uncounted``: attempts before this one that do not count.
+    ``uncounted``: attempts before this one that do not count; ``strangers``: of these, claims by workers that did not
+    have the task.
     """
 
     message: Message
@@ -19,6 +20,7 @@ class Claim(Struct, frozen=True):
     attempt: int
     record: CallRecord
     uncounted: int = 0
+    strangers: int = 0
 
     @property
     def tries(self) -> int:

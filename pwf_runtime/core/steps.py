@@ -70,6 +70,7 @@ class Snapshot(Struct, frozen=True):
     record: bytes | None
     outbox: bytes | None
     uncounted: int
+    strangers: int
     holder: tuple[str, int] | None
 
 
@@ -82,15 +83,27 @@ class Commit(Struct, frozen=True):
 
 
 def snapshot(call: str) -> tuple[Op, ...]:
-    own = (k.state(call), k.attempt(call), k.due(call), k.record(call), k.outbox(call), k.uncounted(call))
-    return (Get((k.STATUS, k.OPEN, k.ARMED, *own)), Holder(call))
+    own = (k.state(call), k.attempt(call), k.due(call), k.record(call), k.outbox(call))
+    counts = (k.uncounted(call), k.strangers(call))
+    return (Get((k.STATUS, k.OPEN, k.ARMED, *own, *counts)), Holder(call))
 
 
 def read_snapshot(replies: tuple[Any, ...]) -> Snapshot:
-    (status, open_, armed, state, attempt, due, record, outbox, uncounted), holder = replies
+    (status, open_, armed, state, attempt, due, record, outbox, *counts), holder = replies
     due_ms = None if due is None else int(due)
+    uncounted, strangers = map(number, counts)
     return Snapshot(
-        status, number(open_), number(armed), state, number(attempt), due_ms, record, outbox, number(uncounted), holder
+        status=status,
+        open=number(open_),
+        armed=number(armed),
+        state=state,
+        attempt=number(attempt),
+        due_ms=due_ms,
+        record=record,
+        outbox=outbox,
+        uncounted=uncounted,
+        strangers=strangers,
+        holder=holder,
     )
 
 
@@ -114,7 +127,7 @@ class Steps:
         take: tuple[Op, ...] = (
             Lease(call, token, self.lease_ms),
             Add(k.attempt(call), 1),
-            Get((k.record(call), k.uncounted(call))),
+            Get((k.record(call), k.uncounted(call), k.strangers(call))),
         )
         return Txn(
             "claim",
@@ -178,13 +191,27 @@ class Steps:
             otherwise=snapshot(call),
         )
 
-    def fail(self, message: Message, attempt: int, failure: Failure, due_ms: int | None) -> Txn:
-        """Note a failed attempt: to be tried again at ``due_ms``, or dead (``None``)."""
+    def fail(
+        self,
+        message: Message,
+        attempt: int,
+        failure: Failure,
+        due_ms: int | None,
+        without_task: tuple[int, int] | None = None,
+    ) -> Txn:
+        """Note a failed attempt: to be tried again at ``due_ms``, or dead (``None``).
+
+        ``without_task``: it failed only because this worker does not have the task. It counts among such claims, not
+        among the call's attempts; these are the numbers of uncounted attempts and of such claims, with this one.
+        """
         call = message.call_id
         if due_ms is None:
             follows: tuple[Op, ...] = (Put(k.state(call), k.DEAD), Add(k.DEAD_COUNT, 1))
         else:
             follows = (Put(k.due(call), b"%d" % due_ms),)
+        if without_task is not None:
+            uncounted, strangers = without_task
+            follows += (Put(k.uncounted(call), b"%d" % uncounted), Put(k.strangers(call), b"%d" % strangers))
         return Txn(
             "fail",
             message.run_id,
@@ -211,7 +238,7 @@ class Steps:
                 Put(k.state(call), k.READY),
                 Put(k.uncounted(call), b"%d" % attempt),
                 Add(k.DEAD_COUNT, -1),
-                Delete((k.due(call), k.failure(call))),
+                Delete((k.due(call), k.failure(call), k.strangers(call))),
             ),
             otherwise=snapshot(call),
         )

@@ -152,8 +152,15 @@ def _renamed(op: Any, names: dict[str, str]) -> Any:
 
 
 class _FailsUnfenced(Steps):
-    def fail(self, message: Message, attempt: int, failure: Failure, due_ms: int | None) -> Txn:
-        return replace(super().fail(message, attempt, failure, due_ms), compare=())
+    def fail(
+        self,
+        message: Message,
+        attempt: int,
+        failure: Failure,
+        due_ms: int | None,
+        without_task: tuple[int, int] | None = None,
+    ) -> Txn:
+        return replace(super().fail(message, attempt, failure, due_ms, without_task), compare=())
 
 
 class _SettlesTwice(Steps):

@@ -67,8 +67,15 @@ class _ReadsMore(Steps):
 class _KeepsLease(Steps):
     """A failed attempt does not give its lease up: the next one comes when it has run out. Slower, not wrong."""
 
-    def fail(self, message: Message, attempt: int, failure: Failure, due_ms: int | None) -> Txn:
-        txn = super().fail(message, attempt, failure, due_ms)
+    def fail(
+        self,
+        message: Message,
+        attempt: int,
+        failure: Failure,
+        due_ms: int | None,
+        without_task: tuple[int, int] | None = None,
+    ) -> Txn:
+        txn = super().fail(message, attempt, failure, due_ms, without_task)
         return replace(txn, then=tuple([op for op in txn.then if op != Release(message.call_id)]))
 
 

@@ -377,6 +377,21 @@ def test_a_worker_that_has_the_task_takes_it_over_after_a_deploy() -> None:
     assert desk.field(k.STATUS) == k.COMPLETED
 
 
+def test_workers_without_the_task_cost_the_call_no_attempt() -> None:
+    """Else a rolling deploy would kill what may be tried once only, for a reason that is none."""
+    desk = Desk({"first": Outcome(), "second": Outcome()})
+    policies = {"q.first": Retry(max_attempts=1), "q.second": PLAIN}
+    desk.delivery.policies = {"q.second": PLAIN}
+    desk.start("first").finish()
+    for _ in range(3):
+        desk.handle("first")
+        desk.clock.ms = timer(desk)[1]
+        desk.sweep().finish()
+    desk.delivery.policies = policies
+    desk.drain()
+    assert desk.field(k.STATUS) == k.COMPLETED
+
+
 def test_a_redriven_call_has_a_fresh_allowance_and_goes_on_counting() -> None:
     """A stale attempt from before its death must never look like a current one."""
     desk = desk_of(BOOM)

@@ -187,6 +187,7 @@ def test_settling_removes_every_field_of_the_call() -> None:
     hand = desk.deliver(message).until(s.Running)
     desk.store.txns([remember(message, 2, b"a step")])
     desk.put(k.uncounted(ROOT_CALL), b"1")
+    desk.put(k.strangers(ROOT_CALL), b"1")
     hand.until(s.Settling)
     mine = {field for field in desk.fields() if field.startswith(f"c:{ROOT_CALL}:")}
     assert mine == set(k.call_fields(ROOT_CALL)) - {k.due(ROOT_CALL)}
