@@ -18,6 +18,7 @@ MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 70
 LONG_MODULES: dict[str, str] = {
     "pwf_runtime/core/delivery.py": "one machine with its whole table: to be read from top to bottom",
+    "pwf_runtime/core/steps.py": "every transaction of the protocol, one after the other, over one list of keys",
     "pwf_runtime/engine.py": "one thread and what belongs to it; what can be told apart is in tasks, duties, chores",
     "pwsim/world/world.py": "all that may happen in a world and how it happens, one class",
 }
