@@ -133,8 +133,14 @@ def run_supervisor(tmp_path: Path, before: str, count: int = 2) -> subprocess.Po
 def test_a_supervisor_starts_anew_what_dies_and_is_ready_when_all_are(tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
-    before = f"first = not os.listdir({str(marks)!r}); open({str(marks)!r} + '/' + str(os.getpid()), 'w').close()\n"
-    process = run_supervisor(tmp_path, before + "if first: os.kill(os.getpid(), 9)")
+    # exactly one child makes the directory and dies of it, however the two interleave
+    before = (
+        f"marks = {str(marks)!r}; open(marks + '/' + str(os.getpid()), 'w').close()\n"
+        f"try: os.mkdir({str(tmp_path / 'died')!r})\n"
+        "except FileExistsError: pass\n"
+        "else: os.kill(os.getpid(), 9)"
+    )
+    process = run_supervisor(tmp_path, before)
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
