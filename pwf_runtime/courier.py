@@ -18,13 +18,12 @@ from .core.effects import RunTask
 from .core.machine import Machine, Step
 from .driver import Answer, Asked, Driver
 from .errors import ServerRefused, StoreUnavailable, TransportUnavailable
+from .pause import FIRST_S, NEVER, Pause
 from .store.base import Store
 from .transport.base import Confirmed, Down, Lost, Publication, Refused, Transport, TransportEvent, Up
 
 Begin: TypeAlias = Callable[[int], Step]
 """Begins a machine, given the time."""
-
-RETRY_S = 0.1
 
 
 class Courier:
@@ -86,14 +85,22 @@ class Courier:
             routed: dict[int, bool] = {}
             self._until_up(deadline)
             self._send(waiting)
+            refused: set[int] = set()
+            pause = Pause()
             while waiting:
-                for event in self._hear(deadline):
+                for event in self._hear(deadline, pause.at):
                     if isinstance(event, Confirmed) and event.ticket in waiting:
                         del waiting[event.ticket]
                         routed[event.ticket] = not event.returned
                     elif isinstance(event, Lost) and event.ticket in waiting:
-                        self._until_up(deadline)
-                        self._send({event.ticket: waiting[event.ticket]})
+                        refused.add(event.ticket)
+                if refused and not pause.runs:
+                    pause.begin(monotonic())
+                elif pause.is_over(monotonic()):
+                    self._until_up(deadline)
+                    self._send({ticket: waiting[ticket] for ticket in sorted(refused)})
+                    refused.clear()
+                    pause.lengthen(monotonic())
             return [routed[ticket] for ticket in tickets]
 
     def close(self) -> None:
@@ -124,16 +131,19 @@ class Courier:
             if monotonic() >= deadline:
                 self._driver.deferred = []
                 raise StoreUnavailable(str(error)) from error
-            threading.Event().wait(RETRY_S)
+            threading.Event().wait(FIRST_S)
             return self._driver.retry()
-        self._hear(deadline)
+        self._hear(deadline, self._driver.publish_again(monotonic()))
         answers, self._answers = self._answers, []
         return answers
 
-    def _hear(self, deadline: float) -> Sequence[TransportEvent]:
+    def _hear(self, deadline: float, wake: float = NEVER) -> Sequence[TransportEvent]:
+        """What the transport says next, if it says something before ``wake``."""
         try:
-            events = self._events.get(timeout=max(0.0, deadline - monotonic()))
+            events = self._events.get(timeout=max(0.0, min(deadline, wake) - monotonic()))
         except Empty:
+            if wake < deadline:
+                return ()
             what = "does not confirm" if self._up else f"cannot be reached: {self._down}"
             raise TransportUnavailable(
                 f"RabbitMQ {what} (waited {self._timeout:g} s); what was to be published may or may not be there"

@@ -5,7 +5,10 @@ pipeline, publishes as one batch, acks together. What can be answered at once is
 answered later, by ``heard`` for what the transport says.
 
 An effect is performed until its outcome is known. When the store cannot be reached its effects wait in the driver until
-``retry``; when the transport loses a publish it is published again. Machines never see any of that.
+``retry``; what the transport loses, or a broker does not take, is published again. Machines never see any of that.
+
+A broker that refuses (a full queue, an alarm) is not asked again at once: what it did not take waits for a pause that
+grows, and then goes out in portions. Time arrives as an argument of ``publish_again``, so that nothing here waits.
 
 The production worker, the client and the simulator all drive their machines through this class.
 """
@@ -13,6 +16,7 @@ The production worker, the client and the simulator all drive their machines thr
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
@@ -22,6 +26,7 @@ from .core.inputs import Acked, Entries, Indexed, Input, Published
 from .core.model import Marker, Message
 from .core.txn import Txn
 from .errors import StoreUnavailable
+from .pause import NEVER, Pause
 from .store.base import Store
 from .transport.base import Confirmed, Delivery, Down, Lost, Publication, Transport, TransportEvent, Up
 
@@ -30,6 +35,9 @@ Owner: TypeAlias = int
 
 Asked: TypeAlias = tuple[Owner, Effect]
 Answer: TypeAlias = tuple[Owner, Input]
+
+PORTION = 100
+"""How many messages of one queue are offered at once to a broker that refused them."""
 
 
 class _Publishing:
@@ -60,7 +68,9 @@ class Driver:
         self._deliveries: dict[Owner, Delivery] = {}
         self._tickets = itertools.count(1)
         self._publishing: dict[int, tuple[_Publishing, Message | Marker]] = {}
-        self._unsent: list[tuple[_Publishing, Message | Marker]] = []
+        self._unsent: dict[str, deque[tuple[_Publishing, Message | Marker]]] = {}  # by queue: one may be full
+        self._pause = Pause()
+        self._refused_again = False
         self._is_up = True
 
     def holds(self, owner: Owner, delivery: Delivery) -> None:
@@ -107,15 +117,53 @@ class Driver:
         if isinstance(event, Lost):
             lost = self._publishing.pop(event.ticket, None)
             if lost is not None:
-                self._publish([lost]) if self._is_up else self._unsent.append(lost)
+                self._refused_again = True
+                self._unsent.setdefault(lost[1].queue, deque()).append(lost)
         elif isinstance(event, Down):
             self._is_up = False
         elif isinstance(event, Up):
             self._is_up = True
-            again, self._unsent = self._unsent, []
+            self._pause.end()
+            again, self._unsent = self._unsent, {}
             if again:
-                self._publish(again)
+                self._publish(list(itertools.chain.from_iterable(again.values())))
         return []
+
+    def publish_again(self, now: float) -> float:
+        """Publish what the broker did not take, if its pause is over. When to ask next: ``NEVER`` if nothing waits, or
+        only the connection can bring it on."""
+        pause = self._pause
+        if not self._is_up or (not self._unsent and not pause.runs):
+            return NEVER
+        if not pause.runs:
+            pause.begin(now)
+        elif pause.is_over(now):
+            if not self._unsent:  # all of the last portion was taken
+                pause.end()
+                return NEVER
+            if self._refused_again:
+                pause.lengthen(now)
+            else:
+                pause.begin(now)
+            self._publish(self._portion())
+        else:
+            return pause.at
+        self._refused_again = False
+        return pause.at
+
+    def refused(self) -> dict[str, int]:
+        """How many messages wait for their queue to take them."""
+        return {queue: len(waiting) for queue, waiting in self._unsent.items()}
+
+    def _portion(self) -> list[tuple[_Publishing, Message | Marker]]:
+        """Some of each queue, those that have waited longest."""
+        portion = []
+        for queue in list(self._unsent):
+            waiting = self._unsent[queue]
+            portion += [waiting.popleft() for _ in range(min(PORTION, len(waiting)))]
+            if not waiting:
+                del self._unsent[queue]
+        return portion
 
     # ── the transport ─────────────────────────────────────────────────────────────────────────
 

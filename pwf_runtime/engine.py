@@ -44,6 +44,7 @@ from .core.steps import Steps
 from .driver import Answer, Asked, Driver, Owner
 from .errors import DecodeError, PwfError, ServerRefused
 from .executions import Executions
+from .pause import NEVER, Pause
 from .store.base import Store
 from .tasks import Ended, Execution
 from .transport.base import Delivery, Down, Refused, Transport, TransportEvent, Up
@@ -52,8 +53,6 @@ from .workflow import AnyTask
 log = logging.getLogger("pwf")
 
 SLOTTED = frozenset((Claiming, Gathering, Running))
-FIRST_RETRY_S = 0.1
-LONGEST_RETRY_S = 2.0
 
 
 class Stop(Struct, frozen=True):
@@ -126,8 +125,8 @@ class Engine:
         self._slots = 0
         self._up = False
         self._was_up = False
-        self._retry_at: float | None = None  # the store is away
-        self._retry_pause = FIRST_RETRY_S
+        self._outage = Pause()  # runs while the store is away
+        self._publish_at = NEVER  # the broker refused something
         self._stop_at: float | None = None
 
     def stop(self, grace: float | None = None) -> None:
@@ -150,11 +149,12 @@ class Engine:
     def _turn(self) -> None:
         self._listen()
         now, now_ms = monotonic(), self._clock.now_ms()
-        if self._retry_at is not None:
-            self._retry(now)
+        if self._outage.is_over(now):
+            self._retry()
+        self._publish_again(now)
         self._look_at_the_clock(now, now_ms)
         self._step(now, now_ms)
-        if self._retry_at is None:
+        if not self._outage.runs:
             self._admit(now, now_ms)
             asked, self._asked = self._asked, []
             if asked:
@@ -162,7 +162,7 @@ class Engine:
 
     def _listen(self) -> None:
         """Take what has come in. With nothing else to do, wait for it, until the next thing is due."""
-        idle = not self._answers and (not self._asked or self._retry_at is not None)
+        idle = not self._answers and (not self._asked or self._outage.runs)
         try:
             item = self.inbox.get(timeout=max(0.0, self._next_due() - monotonic())) if idle else self.inbox.get_nowait()
         except Empty:
@@ -172,10 +172,8 @@ class Engine:
             self._take(self.inbox.get_nowait())
 
     def _next_due(self) -> float:
-        due = min(monotonic() + 60.0, self._executions.next_due())
-        if self._retry_at is not None:
-            due = min(due, self._retry_at)
-        elif self._up and self._stop_at is None:
+        due = min(monotonic() + 60.0, self._executions.next_due(), self._outage.at, self._publish_at)
+        if not self._outage.runs and self._up and self._stop_at is None:
             due = min(due, min([duty.due for duty in self._duties if not duty.under_way], default=due))
         if self._stop_at is not None:
             due = min(due, self._stop_at)
@@ -307,7 +305,7 @@ class Engine:
         self._answers += self._executions.timed_out(now)
         for execution in self._executions.to_renew(now):
             self._renew(execution, now)
-        if self._up and self._stop_at is None and self._retry_at is None:
+        if self._up and self._stop_at is None and not self._outage.runs:
             for duty in self._duties:
                 if duty.due <= now and not duty.under_way:
                     self._do(duty, now, now_ms)
@@ -363,14 +361,11 @@ class Engine:
         return answers
 
     def _notice_outage(self) -> None:
-        if self._driver.deferred and self._retry_at is None:
+        if self._driver.deferred and not self._outage.runs:
             log.warning("the store does not answer: %s; calls wait", self._driver.store_error)
-            self._retry_pause = FIRST_RETRY_S
-            self._retry_at = monotonic() + self._retry_pause
+            self._outage.begin(monotonic())
 
-    def _retry(self, now: float) -> None:
-        if self._retry_at is None or now < self._retry_at:
-            return
+    def _retry(self) -> None:
         waiting = list(self._driver.deferred)
         try:
             self._answers += self._driver.retry()
@@ -379,11 +374,21 @@ class Engine:
         except Exception as error:
             self._answers += self._one_by_one(waiting, error)
         if self._driver.deferred:
-            self._retry_pause = min(self._retry_pause * 2, LONGEST_RETRY_S)
-            self._retry_at = monotonic() + self._retry_pause
+            self._outage.lengthen(monotonic())
         else:
-            self._retry_at = None
+            self._outage.end()
             log.warning("the store answers again")
+
+    # ── the broker ────────────────────────────────────────────────────────────────────────────
+
+    def _publish_again(self, now: float) -> None:
+        """What the broker did not take. It is said once in a series, because only people can make room."""
+        before, self._publish_at = self._publish_at, self._driver.publish_again(now)
+        if before == NEVER != self._publish_at:
+            queues = ", ".join(f"{queue} ({count})" for queue, count in self._driver.refused().items())
+            log.warning(
+                "RabbitMQ does not take messages for %s (a full queue?); they are tried again, ever later", queues
+            )
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────
 

@@ -13,8 +13,9 @@ from pwf_runtime.core.effects import Ack, Effect, IndexAdd, IndexRead, IndexRemo
 from pwf_runtime.core.inputs import Acked, Entries, Indexed, Published
 from pwf_runtime.core.model import Marker, Message
 from pwf_runtime.core.txn import Add, Get, Put, Txn, TxnReply
-from pwf_runtime.driver import Driver
+from pwf_runtime.driver import PORTION, Driver
 from pwf_runtime.errors import StoreUnavailable
+from pwf_runtime.pause import FIRST_S, LONGEST_S, NEVER
 from pwf_runtime.store.memory import MemoryStore
 from pwf_runtime.transport.base import Confirmed, Delivery, Down, Lost, Publication, Up
 
@@ -264,11 +265,79 @@ def test_a_lost_publish_is_published_again(bench: Bench) -> None:
     bench.perform(Publish((A, B)))
     first, second = bench.transport.tickets
     assert bench.heard(Confirmed(first), Lost(second)) == []
+    after_a_pause(bench)
     third = bench.transport.tickets[-1]
     assert third not in (first, second)
     assert decode_message(bench.transport.published[-1].body) == B
     assert bench.heard(Confirmed(second)) == []
     assert bench.heard(Confirmed(third)) == [(0, Published(()))]
+
+
+def after_a_pause(bench: Bench, now: float = 100.0) -> float:
+    """Publish again what was refused; when the next pause is over."""
+    due = bench.driver.publish_again(now)
+    return bench.driver.publish_again(due)
+
+
+def test_a_broker_that_refuses_is_asked_ever_later(bench: Bench) -> None:
+    """And not at once: a full queue refuses again, as fast as the way there and back is short."""
+    bench.perform(Publish((A,)))
+    now, gaps = 100.0, []
+    for _ in range(8):
+        bench.heard(Lost(bench.transport.tickets[-1]))
+        published = len(bench.transport.published)
+        due = bench.driver.publish_again(now)
+        assert bench.driver.publish_again((now + due) / 2) == due, "its pause is not over"
+        assert len(bench.transport.published) == published
+        gaps.append(due - now)
+        bench.driver.publish_again(due)
+        assert len(bench.transport.published) == published + 1
+        now = due
+    assert gaps == pytest.approx([0.1, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0])
+    assert bench.heard(Confirmed(bench.transport.tickets[-1])) == [(0, Published(()))]
+    assert bench.driver.publish_again(now + LONGEST_S) == NEVER, "nothing waits any more"
+
+
+def test_what_is_taken_at_last_makes_pauses_short_again(bench: Bench) -> None:
+    bench.perform(Publish((A,)))
+    now = 100.0
+    for _ in range(6):
+        bench.heard(Lost(bench.transport.tickets[-1]))
+        now = after_a_pause(bench, now)
+    bench.heard(Confirmed(bench.transport.tickets[-1]))
+    assert bench.driver.publish_again(now) == NEVER
+    bench.perform(Publish((B,)))
+    bench.heard(Lost(bench.transport.tickets[-1]))
+    assert bench.driver.publish_again(now) == pytest.approx(now + FIRST_S)
+
+
+def test_what_was_refused_goes_out_in_portions_of_each_queue(bench: Bench) -> None:
+    """One queue is full and the other is not: neither waits behind all that the other has. None is forgotten."""
+    many = 3 * PORTION - 10
+    bench.perform(Publish((A,) * many + (B,)))
+    bench.heard(*map(Lost, bench.transport.tickets))
+    assert bench.driver.refused() == {"q": many, "p": 1}
+    now, answers = bench.driver.publish_again(100.0), []
+    for _ in range(3):
+        now = bench.driver.publish_again(now)
+        batch = bench.transport.batches[-1]
+        assert len(batch) <= PORTION + 1
+        answers += bench.heard(*[Confirmed(publication.ticket) for publication in batch])
+    assert answers == [(0, Published(()))]
+    assert [publication.queue for publication in bench.transport.batches[1]].count("p") == 1
+    assert bench.driver.refused() == {}
+
+
+def test_while_the_connection_is_down_no_pause_is_over(bench: Bench) -> None:
+    bench.perform(Publish((A,)))
+    bench.heard(Lost(bench.transport.tickets[-1]))
+    due = bench.driver.publish_again(100.0)
+    bench.heard(Down("gone"))
+    assert bench.driver.publish_again(due) == NEVER
+    assert len(bench.transport.published) == 1
+    bench.heard(Up())
+    assert len(bench.transport.published) == 2
+    assert bench.driver.publish_again(due) == NEVER
 
 
 def test_what_is_lost_while_the_connection_is_down_waits_for_it(bench: Bench) -> None:
