@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import islice
 from typing import Protocol, Self
 
@@ -15,6 +16,7 @@ from msgspec import Struct
 
 from pwf_runtime.errors import UsageError
 
+from . import pauses
 from .coverage import Coverage, Kind
 from .explore import delays, exhaustive
 from .explore import faults as every_fault
@@ -93,7 +95,8 @@ class Observer(Protocol):
 
 class Campaign:
     """Bounds and bookkeeping. ``strategy`` is one of ``STRATEGIES``; ``runs`` bounds the random part; ``budget`` is in
-    seconds of real time, ``None``: no limit; ``faults`` names families (``None``: the default profile)."""
+    seconds of real time, ``None``: no limit; ``faults`` names families (``None``: the default profile); with
+    ``pause`` the whole system may be down for so long, too."""
 
     def __init__(
         self,
@@ -106,11 +109,13 @@ class Campaign:
         seed: int = 0,
         budget: float | None = None,
         jobs: int = 1,
+        pause: timedelta | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.program = program
         self.strategy = strategy
-        self.modes = families(faults)
+        paused = frozenset([pauses.mode_of(pause)]) if pause is not None else frozenset[str]()
+        self.modes = families(faults) | paused
         program.returns = returns(faults) or program.returns
         self.many = core(self.modes) if faults is None else self.modes
         """The modes of which pairs and larger sets are tried."""
@@ -171,7 +176,7 @@ class Campaign:
         if kind == "delays":
             yield from delays.explore(program, self.many, self.max_faults, self._depth)
         if kind == "exhaustive":
-            yield from exhaustive.explore(program, self.many, self.max_faults)
+            yield from exhaustive.explore(program, self.many - frozenset(pauses.among(self.many)), self.max_faults)
 
     def _random(self, first: int, stride: int) -> Iterator[Result]:
         """Every ``stride``-th of the random schedules, from number ``first``."""
@@ -229,6 +234,7 @@ class Campaign:
         of = "" if self.many == self.modes else f" of {', '.join(CORE)}"
         sets = {0: "no faults", 1: "every single fault", 2: f"every single fault and every pair{of}"}
         upto = sets.get(self.max_faults, f"every single fault and all sets of up to {self.max_faults}{of}")
+        left_out = ", pauses left out" if pauses.among(self.many) else ""
         words = {
             "portfolio": f"{upto} in the default order, and {self.runs:,} random schedules "
             f"(seed {self.seed}) of up to {many} faults",
@@ -238,7 +244,7 @@ class Campaign:
             f"of up to {many} faults",
             "delays": f"all schedules of up to {self._depth} deviations from the default order and "
             f"up to {self.max_faults} faults",
-            "exhaustive": f"all orders and up to {self.max_faults} faults of workers and servers",
+            "exhaustive": f"all orders and up to {self.max_faults} faults of workers and servers{left_out}",
         }
         return f"{workers}: {words[self._kind]}"
 

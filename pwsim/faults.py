@@ -18,6 +18,8 @@ from msgspec import Struct
 
 from pwf_runtime.errors import UsageError
 
+from . import pauses
+
 # ── modes: what happens at an effect ──────────────────────────────────────────────────────────
 
 BEFORE = "before"  #         the worker dies; the effect is not done
@@ -38,6 +40,7 @@ DIFFERS = "differs"  #       the task answers differently from what it would hav
 LOST = "lost"  #             the broker loses the message
 QUEUE_LOST = "queue-lost"  # the broker loses all that is in the queue
 ROLLBACK = ("rollback-1", "rollback-3", "rollback-9")  # the store falls back by so many writes
+PAUSE = "days-3"  #          every worker is off for so long, then all go on; other lengths: see ``pauses``
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "crash": (BEFORE, AFTER),
@@ -53,6 +56,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "differs": (DIFFERS,),
     "loss": (LOST, QUEUE_LOST),
     "rollback": ROLLBACK,
+    "pause": (PAUSE,),
 }
 """What ``--faults`` names: modes that are switched on and off together."""
 
@@ -97,7 +101,8 @@ MODES: dict[str, tuple[str, ...]] = {
     "publish": (BEFORE, AFTER, REPLY_LOST, REQUEUE, STALL, BLOCKED, REORDERED, UNROUTED),
     "": _DELIVERY,
 }
-"""The modes that an effect has, by the first word of its name; "" stands for all others."""
+"""The modes that an effect has, by the first word of its name; "" stands for all others. A pause is possible before
+each of a worker's."""
 
 CLIENT_MODES = (BEFORE, AFTER, REPLY_LOST)
 """What can happen to the effects of a client: it holds no lease and no delivery."""
@@ -145,7 +150,7 @@ def parse(text: str) -> Fault:
     match = _FAULT.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"{text!r} is no address of a fault: write it as 'a > b #1 / commit / after'")
-    if match["mode"] not in _ALL_MODES:
+    if match["mode"] not in _ALL_MODES and not pauses.is_pause(match["mode"]):
         raise UsageError(f"{text!r}: there is no mode {match['mode']!r}; there are {', '.join(_ALL_MODES)}")
     point = Point(match["call"], int(match["delivery"]), match["effect"], int(match["occurrence"] or 1))
     return Fault(point, match["mode"])
@@ -153,6 +158,7 @@ def parse(text: str) -> Fault:
 
 def families(names: str | Iterable[str] | None) -> frozenset[str]:
     """The modes of some families or profiles, given as ``"crash,requeue"`` or a list; ``None``: of the default profile.
+    A pause of another length than that of its family is named by its mode, such as ``hours-5``.
 
     Raises:
         UsageError: there is no such family or profile.
@@ -160,6 +166,9 @@ def families(names: str | Iterable[str] | None) -> frozenset[str]:
     wanted = ["default"] if names is None else names.split(",") if isinstance(names, str) else list(names)
     modes: set[str] = set()
     for name in filter(None, (name.strip() for name in wanted)):
+        if pauses.is_pause(name):
+            modes.add(name)
+            continue
         if name not in PROFILES and name not in FAMILIES:
             known = f"there are {', '.join(FAMILIES)}, and the profiles {', '.join(PROFILES)}"
             raise UsageError(f"there is no fault family {name!r}; {known}")
@@ -172,6 +181,18 @@ def returns(names: str | Iterable[str] | None) -> Returns | None:
     """The rule of the broker that the profiles among ``names`` have; ``None``: they do not say."""
     wanted = [] if names is None else names.split(",") if isinstance(names, str) else list(names)
     return next((RETURNS[name] for name in map(str.strip, wanted) if name in RETURNS), None)
+
+
+def by_family(modes: frozenset[str]) -> list[frozenset[str]]:
+    """The modes in parts, one per family; pauses are one, however long they are."""
+    parts = [modes & frozenset(its) for name, its in FAMILIES.items() if name != "pause"]
+    return [part for part in (*parts, frozenset(pauses.among(modes))) if part]
+
+
+def names_of(modes: frozenset[str]) -> str:
+    """What ``families`` reads as at least these modes."""
+    named = [name for name, its in FAMILIES.items() if name != "pause" and modes & frozenset(its)]
+    return ",".join([*named, *pauses.among(modes)])
 
 
 def core(modes: frozenset[str]) -> frozenset[str]:
@@ -214,4 +235,6 @@ _WORDS = {
 
 
 def _words(fault: Fault) -> str:
-    return f"{_WORDS[fault.mode]} {fault.point.effect!r} of {fault.point.call} (delivery {fault.point.delivery})"
+    down = pauses.is_pause(fault.mode)
+    did = f"the system is down for {pauses.in_words(fault.mode)} before" if down else _WORDS[fault.mode]
+    return f"{did} {fault.point.effect!r} of {fault.point.call} (delivery {fault.point.delivery})"

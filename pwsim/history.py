@@ -103,6 +103,8 @@ class History:
         self.joins: dict[tuple[str, str], JoinView] = {}
         self.events: dict[tuple[str, str], list[tuple[bytes, str]]] = {}
         self.status: dict[str, bytes] = {}
+        self.results: dict[str, bytes] = {}
+        """What runs returned, kept beyond their retention."""
         self.home: dict[str, str] = {}
         """The queue of each run's first task: names of that service are shown without it."""
 
@@ -111,7 +113,7 @@ class History:
         new.calls = {key: call.copy() for key, call in self.calls.items()}
         new.joins = {key: join.copy() for key, join in self.joins.items()}
         new.events = {key: list(events) for key, events in self.events.items()}
-        new.status, new.home = dict(self.status), dict(self.home)
+        new.status, new.home, new.results = dict(self.status), dict(self.home), dict(self.results)
         return new
 
     def path(self, run_id: str, call_id: str) -> str:
@@ -186,6 +188,8 @@ class History:
                 change.fired.append(join)
             elif part == "s" and op.value == k.EXPIRED:
                 self.joins[run_id, join_id].expired = True
+        elif field == k.RESULT:
+            self.results[run_id] = op.value
         elif field == k.STATUS:
             change.was = self.status.get(run_id)
             self.status[run_id] = op.value

@@ -27,6 +27,7 @@ from pwf_runtime.outcome import failure_of
 from pwf_runtime.workflow import Context, Workflow, run_task, run_task_async
 
 from . import faults as f
+from . import pauses
 from .history import DEFAULT_RUN
 from .probes import Inner, Recorder
 from .purity import compare
@@ -124,6 +125,8 @@ class Program:
         """Whether worlds run the recovery scan, which hides what else would get stuck."""
         self.remembers_past = False
         """Whether worlds keep the store's earlier states, to fall back to."""
+        self.pauses: tuple[str, ...] = ()
+        """The modes by which the whole system may be down, before each effect of a worker."""
         self.reference: frozenset[tuple[str, Any]] | None = None
         """What a run without faults commits; set once that is known, for L6."""
         self.checks: tuple[Callable[[Any], None], ...] = ()
@@ -140,6 +143,7 @@ class Program:
         """Prepare worlds for faults of these modes."""
         self.recovers = bool(modes & f.RECOVERED)
         self.remembers_past = bool(modes & frozenset(f.ROLLBACK))
+        self.pauses = pauses.among(modes)
 
     def _start(self, index: int, count: int, task: str, data: Any) -> Start:
         name = task if "." in task else f"{self.apps[0].name}.{task}"

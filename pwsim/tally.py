@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
-from pwf_runtime.core import keys as k
-
 from .faults import describe
 from .schedule import Schedule
 
@@ -91,9 +89,8 @@ def counts(world: World) -> Counter[Subject]:
 def returned(world: World) -> Iterator[tuple[str, bytes]]:
     """The runs that returned something, and what."""
     for start in world.program.starts:
-        run = world.store.runs.get(start.run_id)
-        if run is not None and k.RESULT in run.fields:
-            yield start.run_id, run.fields[k.RESULT]
+        if start.run_id in world.history.results:
+            yield start.run_id, world.history.results[start.run_id]
 
 
 def _has_ended(world: World) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,7 +20,7 @@ from pwf_runtime.workflow import Task, Workflow
 from . import checks, saving
 from .campaign import Campaign, Observer
 from .checks import Invariant
-from .faults import FAMILIES, Fault
+from .faults import names_of
 from .planted import protocol_of
 from .program import Program
 from .runner import play
@@ -39,7 +40,8 @@ class Search(Struct, frozen=True, kw_only=True):
 
     ``faults``: families, such as "crash,requeue"; ``None``: those of the default profile; "": none. ``max_faults``: the
     most in one schedule. ``runs``: random schedules, drawn from ``seed``, by ``jobs`` processes. ``budget``: seconds at
-    the most. ``strategy``: see ``campaign.STRATEGIES``.
+    the most. ``strategy``: see ``campaign.STRATEGIES``. ``pause``: besides, the whole system may be down for so
+    long, at each place ("what if three days pass here?").
     """
 
     faults: str | None = None
@@ -49,6 +51,7 @@ class Search(Struct, frozen=True, kw_only=True):
     budget: float | None = None
     strategy: str = "portfolio"
     jobs: int = 1
+    pause: timedelta | None = None
 
     def campaign(self, program: Program, observer: Observer) -> Campaign:
         """The campaign that searches so. Raises UsageError."""
@@ -109,7 +112,7 @@ def replay(scenario: Scenario | str | Path, apps: Apps = (), *, invariant: Invar
         invariant=invariant,
         allow_unfinished=True,
         only=schedule,
-        faults=_families(schedule.faults),
+        faults=names_of(frozenset([fault.mode for fault in schedule.faults])),
     )
 
 
@@ -187,11 +190,6 @@ def _many(schedules: int) -> str:
 def _several(value: Any, kind: type) -> list[Any]:
     """A list, where one of ``kind`` may stand for a list of one."""
     return [value] if isinstance(value, kind) else list(value)
-
-
-def _families(faults: Sequence[Fault]) -> str:
-    modes = {fault.mode for fault in faults}
-    return ",".join(family for family, its in FAMILIES.items() if modes & set(its))
 
 
 def _refuse_running_loop() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import TypeAlias
 
-from ..faults import FAMILIES, Fault
+from ..faults import Fault, by_family
 from ..laws import Watch
 from ..program import Program
 from ..runner import LAWS, Result, apply, finish
@@ -87,5 +87,5 @@ def _swarm(modes: frozenset[str], rng: Random) -> frozenset[str]:
     """The modes of the families that this schedule leaves on; one in sixteen has none."""
     if rng.random() < 1 / 16:
         return frozenset()
-    on = [mode for family in FAMILIES.values() if rng.random() < 0.5 for mode in family]
-    return modes & frozenset(on) or modes
+    on = [family for family in by_family(modes) if rng.random() < 0.5]
+    return frozenset().union(*on) or modes

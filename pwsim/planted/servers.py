@@ -132,11 +132,19 @@ class _AcksByNumber(_OnBroker):
 class _Expires(Steps):
     """Who arms a join sees to it that its state does not stay for ever."""
 
+    expire_ms = 30_000
+
     def commit(self, message: Message, attempt: int, record: CallRecord, outcome: Outcome, now_ms: int) -> Commit:
         commit = super().commit(message, attempt, record, outcome, now_ms)
         if not commit.outbox.armed:
             return commit
-        return replace(commit, txn=replace(commit.txn, then=(Expire(30_000), *commit.txn.then)))
+        return replace(commit, txn=replace(commit.txn, then=(Expire(self.expire_ms), *commit.txn.then)))
+
+
+class _ExpiresInADay(_Expires):
+    """Longer than anything that is tried takes: it shows only if nobody works for so long."""
+
+    expire_ms = 86_400_000
 
 
 class _SettlesBlindly(Steps):
@@ -206,6 +214,14 @@ BUGS = (
         protocol=Protocol(steps=_Expires),
         apps=(workflows.many,),
         start=("confuse", 1),
+    ),
+    Planted(
+        "open-run-is-kept-for-a-day",
+        "a run's state has a time to live of a day while the run is open",
+        law="L4",
+        faults=1,
+        protocol=Protocol(steps=_ExpiresInADay),
+        families="pause",
     ),
     Planted(
         "blind-settle-after-a-rollback",

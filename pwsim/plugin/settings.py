@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-SEARCH = ("faults", "max_faults", "runs", "seed", "budget", "strategy", "jobs")
+SEARCH = ("faults", "max_faults", "runs", "seed", "budget", "strategy", "jobs", "pause")
 MARK = (*SEARCH, "workers", "invariant", "planted", "allow_unfinished")
 """What the mark may say: arguments of ``pwsim.simulate``."""
 

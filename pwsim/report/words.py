@@ -12,6 +12,7 @@ from pwf_runtime.core import states
 from pwf_runtime.core.inputs import Entries, Published, TaskDone, TaskFailed
 from pwf_runtime.core.txn import TxnReply
 
+from .. import pauses
 from ..world.world import TraceStep
 
 FAULTS: Mapping[str, str] = {
@@ -45,8 +46,14 @@ STATES: Mapping[type, str] = {
 def label(step: TraceStep) -> str:
     """The effect, and which fault struck at it."""
     nth = f"@{step.occurrence}" if step.occurrence > 1 else ""
-    fault = f"{FAULTS.get(step.fault, f'✗ {step.fault}:')} " if step.fault else ""
-    return f"{fault}{step.effect}{nth}"
+    return f"{_struck(step.fault)}{step.effect}{nth}"
+
+
+def _struck(mode: str) -> str:
+    """What a fault of this mode is, in front of the effect's name; "": none struck."""
+    if pauses.is_pause(mode):
+        return f"✗ all down for {pauses.in_words(mode)} before "
+    return f"{FAULTS.get(mode, f'✗ {mode}:')} " if mode else ""
 
 
 def answer(step: TraceStep) -> str:

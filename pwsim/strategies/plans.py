@@ -10,9 +10,10 @@ from hypothesis.strategies import SearchStrategy
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..faults import Fault, Point, families, modes_at
+from ..coverage import points
+from ..faults import Fault, Point, families
 from ..program import Program
-from ..runner import LAWS, Result, apply, finish, play
+from ..runner import LAWS, Result, apply, finish
 from ..schedule import Schedule
 from ..world.world import RECOVERIES, World
 
@@ -76,13 +77,9 @@ def fault_plans(
 
 def crash_points(program: Program, modes: frozenset[str]) -> list[tuple[Point, tuple[str, ...]]]:
     """The places where these modes can strike in a run without faults, each with those that can."""
-    clean = play(program, Schedule())
-    found = []
-    for step in clean.trace:
-        possible = tuple([m for m in modes_at(step.effect, client=step.process == "client") if m in modes])
-        if possible and not is_too_late(Fault(step.point, "")):
-            found.append((step.point, possible))
-    return found
+    program.expects(modes)
+    found = [(point, tuple([mode for mode in possible if mode in modes])) for point, possible in points(program)]
+    return [(point, possible) for point, possible in found if possible and not is_too_late(Fault(point, ""))]
 
 
 def is_too_late(fault: Fault) -> bool:

@@ -19,6 +19,10 @@ class SimStore(MemoryStore):
         self.performed = (txn, reply)
         return reply
 
+    def expire(self) -> None:
+        """Remove now what has run out; else that is seen with the next transaction."""
+        self._expire(self.clock.now_ms())
+
     def copy(self, clock: VirtualClock) -> SimStore:
         new = SimStore(clock)
         for run_id, run in self.runs.items():

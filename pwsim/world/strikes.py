@@ -13,6 +13,7 @@ from pwf_runtime.core.inputs import TaskDone
 from pwf_runtime.core.model import Outcome
 
 from .. import faults as f
+from .. import pauses
 from .broker import Broker
 from .process import Process, Slot
 
@@ -55,6 +56,9 @@ def before(world: World, process: Process, slot: Slot, mode: str) -> bool:
         _end_lease(world, slot)
     elif mode in f.ROLLBACK:
         _fall_back(world, int(mode.partition("-")[2]))
+    elif pauses.is_pause(mode):
+        _go_down(world, pauses.length_ms(mode))
+        return False
     return True
 
 
@@ -106,6 +110,21 @@ def _shut_down(world: World, process: Process, slot: Slot) -> None:
     assert slot.message is not None
     world.driver.perform([(slot.owner, world.program.steps.release(slot.message, slot.token))])
     crash(world, process)
+
+
+def _go_down(world: World, pause_ms: int) -> None:
+    """Every worker is off, time passes, and then as many begin with empty hands. Who begins a run waits, and asks no
+    more for one whose retention is over: with that id it would begin another."""
+    for process in world.processes:
+        if process is not world.client:
+            crash(world, process)
+            process.frozen_until = None
+    world.pass_until(world.clock.time_ms + pause_ms)
+    world.store.expire()
+    forgotten = world.history.status.keys() - world.store.runs.keys()
+    world.to_start = [start for start in world.to_start if start.run_id not in forgotten]
+    client = world.client
+    client.slots = {owner: slot for owner, slot in client.slots.items() if slot.run_id not in forgotten}
 
 
 def _fall_back(world: World, writes: int) -> None:

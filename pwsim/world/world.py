@@ -186,7 +186,9 @@ class World:
                 return None
             _, name = effect_of(slot)
             point = f.Point(slot.path, slot.nth, name, slot.counts.get(name, 0) + 1)
-            return point, f.modes_at(name, client=index == len(self.processes) - 1)
+            if index == len(self.processes) - 1:
+                return point, f.modes_at(name, client=True)
+            return point, f.modes_at(name) + self.program.pauses
         if kind == DELIVER:
             _, path, nth = self._addressee(detail)
             return f.Point(path, nth, "receive"), f.modes_at("receive")
@@ -203,10 +205,10 @@ class World:
                 times += [slot.asleep_until for slot in process.slots.values() if slot.asleep_until is not None]
         if not times:
             return self._recover()
-        self._pass(min(times))
+        self.pass_until(min(times))
         return True
 
-    def _pass(self, until_ms: int) -> None:
+    def pass_until(self, until_ms: int) -> None:
         """Time passes. Live workers renew the leases of what they run, a few times per lease."""
         renewing = [s for p in self.processes if p.frozen_until is None for s in p.slots.values() if s.is_running]
         step_ms = self.program.steps.lease_ms // 3

@@ -59,7 +59,9 @@ def _nodes(path: Path) -> Iterator[ast.AST]:
 def _reads_wall_clock(node: ast.AST) -> bool:
     if isinstance(node, ast.ImportFrom):
         names = {alias.name for alias in node.names}
-        return node.module == "datetime" or (node.module == "time" and bool(names & {"time", "time_ns", "localtime"}))
+        if node.module == "datetime":
+            return names != {"timedelta"}  # a length, which knows no day
+        return node.module == "time" and bool(names & {"time", "time_ns", "localtime"})
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "time":
         return node.attr in ("time", "time_ns", "localtime", "gmtime")
     return isinstance(node, ast.Import) and any(alias.name == "datetime" for alias in node.names)
