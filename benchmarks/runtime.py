@@ -1,6 +1,6 @@
 """How fast is a worker on real servers, and what does a step cost?
 
-``python -m benchmarks.runtime [--json] [--seconds N]``; on Linux, since the CPU that is used is read from /proc.
+``python -m benchmarks.runtime [--json] [--seconds N]``
 
 Starts its own RabbitMQ and Redis, both on this machine, so worker and servers share its cores. Durable quorum queue,
 persistent messages, publisher confirms, acks after the work, Redis with its append-only file (fsync each second).
@@ -10,26 +10,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import redis
 
 from pwf_runtime.client import Client, connect
 from pwf_runtime.config import Settings
-from tests.servers.rabbitmq import RabbitMQServer
-from tests.servers.redis import RedisServer
 
-ROOT = Path(__file__).parents[1]
+from .machine import ROOT, cpu_s, described, servers
+
 PADDING = "x" * 150
 CHAINS, LENGTH = 200, 50
 FORKS, WIDTH = 200, 20
@@ -53,8 +48,7 @@ class Bench:
 
     def cpu_s(self) -> float:
         """Of the worker and its processes, up to now."""
-        children = Path(f"/proc/{self.worker}/task/{self.worker}/children").read_text().split()
-        return sum(_cpu_s(pid) for pid in (self.worker, *map(int, children)))
+        return cpu_s(self.worker)
 
     def run(self, task: str, data: Any, runs: int) -> float:
         """Seconds from the first publish to the end of the last of so many runs."""
@@ -73,24 +67,6 @@ class Bench:
             begun = time.time()
             found.append((self.client.publish("bench.now").wait(30).result - begun) * 1000)
         return sorted(found)
-
-
-def _cpu_s(pid: int) -> float:
-    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-
-@contextmanager
-def servers() -> Iterator[dict[str, str]]:
-    with tempfile.TemporaryDirectory(prefix="pwf-bench-") as home:
-        data, broker = RedisServer(), RabbitMQServer(Path(home))
-        try:
-            data.start()
-            broker.start()
-            yield {**os.environ, "PWF_AMQP_URL": broker.url, "PWF_REDIS_URL": data.url}
-        finally:
-            broker.close()
-            data.stop()
 
 
 @contextmanager
@@ -189,14 +165,13 @@ def main() -> None:
         "--seconds", type=float, default=60.0, help="to measure for, beside starting servers (default: 60)"
     )
     chosen = parser.parse_args()
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    with servers() as environ:
-        rows = measure(environ, chosen.seconds)
+    with servers() as started:
+        rows = measure(started.environ, chosen.seconds)
     settings = "quorum queue, confirms, acks after the work, Redis AOF everysec, servers on the same machine"
     if chosen.json:
-        print(json.dumps({"machine": machine, "settings": settings, "rows": rows}))
+        print(json.dumps({"machine": described(), "settings": settings, "rows": rows}))
         return
-    print(f"{machine}; {settings}")
+    print(f"{described()}; {settings}")
     for each in rows:
         ratios = "".join(f"  x {ratio} of {name}" for name, ratio in each["ratio_to"].items())
         print(f"{each['name']:<45}{each['value']:>10,.1f} {each['unit']}{ratios}")

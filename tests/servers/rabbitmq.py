@@ -56,6 +56,12 @@ class RabbitMQServer:
     def url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
 
+    @property
+    def pid(self) -> int:
+        """Of the script that started the node; the node descends from it."""
+        assert self._server is not None, "start it first"
+        return self._server.pid
+
     def start(self) -> None:
         """Start the node, unless it runs, and wait until it takes AMQP connections (about 4 s)."""
         if self._server is not None and self._server.poll() is None:
