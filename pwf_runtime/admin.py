@@ -30,7 +30,8 @@ MAX_LISTED = 100_000
 
 
 class RunSummary(Struct, frozen=True):
-    """A line of a list of runs. ``status`` is ``gone`` for a run whose retention has just ended."""
+    """A line of a list of runs. ``status`` is ``gone`` for a run whose retention has just ended, and
+    ``damaged`` for one that cannot be read: `pwf show` says why."""
 
     run_id: str
     task: str
@@ -86,8 +87,11 @@ class Admin:
         found = []
         for run_id, (_, since), reply in zip(ids, newest, replies, strict=True):
             status, task, open_, dead = reply.replies[0]
-            text = (status or b"gone").decode(), (task or b"").decode()
-            found.append(RunSummary(run_id, text[1], text[0], since, number(open_), number(dead)))
+            try:
+                shown, counts = (status or b"gone").decode(), (number(open_), number(dead))
+            except ValueError:
+                shown, counts = "damaged", (0, 0)
+            found.append(RunSummary(run_id, (task or b"").decode(errors="replace"), shown, since, *counts))
         return found
 
     def _newest(self, index: str, limit: int) -> list[tuple[bytes, int]]:

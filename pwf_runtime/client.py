@@ -23,7 +23,6 @@ from .core import keys as k
 from .core.start import Begun, Conflict, StartMachine
 from .core.steps import Steps
 from .core.txn import Get, Txn
-from .core.wire import number
 from .courier import Begin, Courier
 from .describe import RunDescription, dead_reason, describe, explain, stranded_reason, unknown_run, waits_for
 from .errors import RunConflict, Unavailable, UsageError, WaitTimeout
@@ -185,7 +184,7 @@ class Client:
         if status is None:
             raise unknown_run(run_id)
         if status == k.RUNNING:
-            if number(dead) and number(open_) == number(dead):
+            if dead and dead != b"0" and dead == open_:
                 return RunOutcome(run_id, "dead", reason=dead_reason(self.describe(run_id)))
             return None
         reason = ""

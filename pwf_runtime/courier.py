@@ -15,9 +15,10 @@ from typing import Any, TypeAlias
 
 from .clock import Clock
 from .core.effects import RunTask
+from .core.inputs import Damaged
 from .core.machine import Machine, Step
 from .driver import Answer, Asked, Driver
-from .errors import ServerRefused, StoreUnavailable, TransportUnavailable
+from .errors import RunDamaged, ServerRefused, StoreUnavailable, TransportUnavailable
 from .pause import FIRST_S, NEVER, Pause
 from .store.base import Store
 from .transport.base import Confirmed, Down, Lost, Publication, Refused, Transport, TransportEvent, Up
@@ -68,6 +69,8 @@ class Courier:
                 for owner, input in answers or self._wait(deadline):
                     if owner not in states or owner in ends:
                         continue  # of an earlier use that was given up
+                    if isinstance(input, Damaged):
+                        raise RunDamaged(input.run_id, input.what)
                     states[owner], effect = machine.step(states[owner], input, self._clock.now_ms())
                     if effect is None:
                         ends[owner] = states[owner]

@@ -6,15 +6,17 @@ A description is read piece by piece while the run goes on, so its parts may be 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from msgspec import Struct
+from msgspec import MsgspecError, Struct
 
 from . import codec
 from .core import keys as k
 from .core.txn import Holder, Scan, Txn
-from .core.wire import decode_failure, decode_join, decode_record, number
-from .errors import PwfError, UsageError
+from .core.wire import decode_failure, decode_join, decode_outbox, decode_record, number
+from .errors import PwfError, RunDamaged, UsageError
 from .store.base import Store
 
 FIELDS_AT_ONCE = 1_000
@@ -80,16 +82,22 @@ class RunDescription(Struct, frozen=True):
 
 
 def describe(store: Store, run_id: str, now_ms: int) -> RunDescription:
-    """Read a run. Raises UsageError when there is none of this id."""
+    """Read a run. Raises UsageError when there is none of this id, RunDamaged when it cannot be read."""
     fields = read_fields(store, run_id)
-    status = fields.get(k.STATUS)
-    if status is None:
+    if k.STATUS not in fields:
         raise unknown_run(run_id)
+    try:
+        return _described(store, run_id, fields, now_ms)
+    except (ValueError, MsgspecError) as error:
+        raise RunDamaged(run_id, first_wrong(fields) or str(error)) from error
+
+
+def _described(store: Store, run_id: str, fields: dict[str, bytes], now_ms: int) -> RunDescription:
     finished, result = fields.get(k.FINISHED), fields.get(k.RESULT)
     return RunDescription(
         run_id=run_id,
         task=fields.get(k.TASK, b"").decode(),
-        status=status.decode(),
+        status=fields[k.STATUS].decode(),
         started_ms=number(fields.get(k.STARTED)),
         finished_ms=None if finished is None else int(finished),
         open=number(fields.get(k.OPEN)),
@@ -99,6 +107,28 @@ def describe(store: Store, run_id: str, now_ms: int) -> RunDescription:
         events=_events(fields),
         result=None if result is None else codec.decode(result),
     )
+
+
+_READERS: tuple[tuple[str, Callable[[bytes], Any]], ...] = (
+    ("started|finished|open|armed|dead|[ew]:.*#|j:.*:got#|c:.*:[aubn]", int),
+    ("c:.*:r", decode_record),
+    ("c:.*:o", decode_outbox),
+    ("c:.*:e", decode_failure),
+    ("j:[^:]*:r", decode_join),
+    ("status|task", bytes.decode),
+)
+
+
+def first_wrong(fields: Mapping[str, bytes]) -> str:
+    """Which field holds what cannot be read, in words; "" if all that is looked at can."""
+    for field, value in sorted(fields.items()):
+        reader = next((reader for pattern, reader in _READERS if re.fullmatch(pattern, field)), None)
+        try:
+            if reader is not None:
+                reader(value)
+        except (ValueError, MsgspecError) as error:
+            return f"the field {field!r} holds {value[:40]!r}, which cannot be read ({error})"
+    return ""
 
 
 def unknown_run(run_id: str) -> UsageError:

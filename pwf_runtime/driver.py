@@ -22,10 +22,10 @@ from typing import TypeAlias
 
 from .codec import encode_message
 from .core.effects import Ack, Effect, IndexAdd, IndexRead, IndexRemove, Publish, RunTask
-from .core.inputs import Acked, Entries, Indexed, Input, Published
+from .core.inputs import Acked, Damaged, Entries, Indexed, Input, Published
 from .core.model import Marker, Message
 from .core.txn import Txn
-from .errors import StoreUnavailable
+from .errors import RunDamaged, StoreUnavailable
 from .pause import NEVER, Pause
 from .store.base import Store
 from .transport.base import Confirmed, Delivery, Down, Lost, Publication, Transport, TransportEvent, Up
@@ -195,12 +195,17 @@ class Driver:
     # ── the store ─────────────────────────────────────────────────────────────────────────────
 
     def _ask_store(self, asked: Sequence[tuple[Owner, Txn]]) -> list[Answer]:
-        """All in one pipeline. What gets no answer is deferred."""
+        """All in one pipeline. What gets no answer is deferred; a damaged run holds up no other."""
+        replies: Sequence[Input]
         try:
             replies = self.store.txns([txn for _, txn in asked])
         except StoreUnavailable as error:
             self._defer(asked, error)
             return []
+        except RunDamaged as damage:
+            replies = [
+                Damaged(each.run_id, each.what) if isinstance(each, RunDamaged) else each for each in damage.replies
+            ]
         return [(owner, reply) for (owner, _), reply in zip(asked, replies, strict=True)]
 
     def _ask_indexes(self, asked: Sequence[Asked]) -> list[Answer]:

@@ -36,13 +36,14 @@ from .codec import decode_message
 from .config import Settings, trace_file
 from .core.delivery import DeliveryMachine
 from .core.effects import TIMERS, Effect, IndexAdd, RunTask
+from .core.inputs import Damaged
 from .core.machine import Machine
 from .core.model import Marker
 from .core.recover import ScanMachine
 from .core.states import Claiming, Gathering, Running
 from .core.steps import Steps
 from .driver import Answer, Asked, Driver, Owner
-from .errors import DecodeError, PwfError, ServerRefused
+from .errors import DecodeError, PwfError, RunDamaged, ServerRefused
 from .executions import Executions
 from .pause import NEVER, Pause
 from .store.base import Store
@@ -220,7 +221,7 @@ class Engine:
             try:
                 state, effect = activity.machine.step(activity.state, input, now_ms)
             except Exception as error:
-                self._broken(owner, error)
+                self._broken(owner, RunDamaged(input.run_id, input.what) if isinstance(input, Damaged) else error)
             else:
                 self._went(owner, activity, state, effect)
                 if type(effect) is IndexAdd and effect.index == TIMERS:
@@ -257,18 +258,19 @@ class Engine:
         activity = self._activities.pop(owner)
         self._slots -= activity.slotted
         self._executions.give_up(owner)
-        what = repr(activity.state)[:500]
+        damaged = isinstance(error, RunDamaged)  # by whomever: our own code is not to be blamed
+        what, trace = (str(error), None) if damaged else (repr(activity.state)[:500], error)
         if activity.duty is not None:
-            log.error("%s failed: %s; it is tried again", activity.duty.name, what, exc_info=error)
+            log.error("%s failed: %s; it is tried again", activity.duty.name, what, exc_info=trace)
             activity.duty.under_way = False
             activity.duty.due = monotonic() + duties.AFTER_TROUBLE_S
         if activity.delivery is None:
             return
         if activity.machine is self._keeps:
-            log.error("a message cannot be kept: %s; it comes back when this worker ends", what, exc_info=error)
+            log.error("a message cannot be kept: %s; it comes back when this worker ends", what, exc_info=trace)
             return
-        log.error("a delivery cannot be dealt with: %s; kept, see `pwf dead list`", what, exc_info=error)
-        reason = "".join(traceback.format_exception(error, limit=-8))
+        log.error("a delivery cannot be dealt with: %s; kept, see `pwf dead list`", what, exc_info=trace)
+        reason = what if trace is None else "".join(traceback.format_exception(trace, limit=-8))
         self._keep(owner, activity.delivery, reason)
 
     def _keep(self, owner: Owner, delivery: Delivery, reason: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class PwfError(Exception):
     """The root of the tree."""
@@ -41,6 +43,20 @@ class TransportUnavailable(Unavailable):
 
 class WaitTimeout(PwfError, TimeoutError):
     """The run has not ended yet; it goes on. Wait again, or look at it with ``describe``."""
+
+
+class RunDamaged(PwfError):
+    """Mend or end this run: what the store holds of it cannot be worked with. All others go on.
+
+    ``replies``: where several transactions were asked for at once, the reply of each, or its ``RunDamaged``.
+    """
+
+    def __init__(self, run_id: str, what: str) -> None:
+        super().__init__(
+            f"run {run_id!r} is damaged: {what}; mend it in the store, or end the run with `pwf cancel {run_id}`"
+        )
+        self.run_id, self.what = run_id, what
+        self.replies: list[Any] = []
 
 
 class ServerRefused(PwfError):

@@ -33,7 +33,16 @@ PAGES: Mapping[str, tuple[str, str, Mapping[str, Sequence[str]]]] = {
             "pwf_runtime.client": ("connect", "Client", "RunHandle", "RunOutcome"),
             "pwf_runtime.admin": ("Admin",),
             "pwf_runtime.errors": (
-                *("PwfError", "UsageError", "DataError", "DecodeError", "RunConflict", "WaitTimeout", "Unavailable"),
+                *(
+                    "PwfError",
+                    "UsageError",
+                    "DataError",
+                    "DecodeError",
+                    "RunConflict",
+                    "RunDamaged",
+                    "WaitTimeout",
+                    "Unavailable",
+                ),
                 *("StoreUnavailable", "TransportUnavailable", "ServerRefused"),
             ),
         },

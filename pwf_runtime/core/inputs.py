@@ -42,4 +42,11 @@ class Acked(Struct, frozen=True):
     """Nothing more will be heard of this delivery on this channel."""
 
 
-Input: TypeAlias = TxnReply | TaskDone | TaskFailed | Published | Indexed | Entries | Acked
+class Damaged(Struct, frozen=True):
+    """What the store holds of this run cannot be worked with. Only machines that look at many runs expect it."""
+
+    run_id: str
+    what: str
+
+
+Input: TypeAlias = TxnReply | Damaged | TaskDone | TaskFailed | Published | Indexed | Entries | Acked

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from . import keys as k
 from .effects import FINISHED, MARKERS, OPEN, Ack, IndexAdd, IndexRead, IndexRemove, Publish
-from .inputs import Acked, Entries, Indexed, Published
+from .inputs import Acked, Damaged, Entries, Indexed, Published
 from .machine import Machine, Row, Step
 from .model import Marker, Message
 from .steps import Steps
@@ -178,6 +178,10 @@ class ScanMachine(Machine):
         Row(Confirming, TxnReply, "_confirmed", (Relisting, *NEXT)),
         Row(Relisting, Indexed, "_relisted", NEXT),
         Row(Acking, Acked, "_acked", (Scanned,)),
+        Row(Scanning, Damaged, "_damaged", NEXT),
+        Row(Probing, Damaged, "_damaged", NEXT),
+        Row(Completing, Damaged, "_damaged", NEXT),
+        Row(Confirming, Damaged, "_damaged", NEXT),
     )
 
     def __init__(self, steps: Steps) -> None:
@@ -198,10 +202,16 @@ class ScanMachine(Machine):
     def _scanned(self, state: Scanning, reply: TxnReply, now_ms: int) -> Step:
         cursor, page = reply.replies[0]
         fields = (*state.fields, *page.items())
-        run_id, since = state.runs[0]
         if cursor:
-            return replace(state, fields=fields), self._scan(run_id, cursor)
-        there = dict(fields)
+            return replace(state, fields=fields), self._scan(state.runs[0][0], cursor)
+        try:
+            return self._found(state, dict(fields), now_ms)
+        except ValueError:  # text where a number should be; who delivers its calls will tell
+            return self._next(state.marker, state.runs[1:])
+
+    def _found(self, state: Scanning, there: dict[str, bytes], now_ms: int) -> Step:
+        """Go on from all that there is of the first run."""
+        run_id, since = state.runs[0]
         status = there.get(k.STATUS)
         if status == k.RUNNING and number(there.get(k.OPEN)) == 0:
             armed = number(there.get(k.ARMED))
@@ -245,6 +255,10 @@ class ScanMachine(Machine):
         return Relisting(state.marker, state.runs), IndexAdd(OPEN, ((run_id.encode(), since),))
 
     def _relisted(self, state: Relisting, _done: Indexed, _now_ms: int) -> Step:
+        return self._next(state.marker, state.runs[1:])
+
+    def _damaged(self, state: Scanning | Probing | Completing | Confirming, _what: Damaged, _now_ms: int) -> Step:
+        """One damaged run must not keep the others from being found."""
         return self._next(state.marker, state.runs[1:])
 
     def _acked(self, state: Acking, _done: Acked, _now_ms: int) -> Step:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from .delivery import unroutable
 from .effects import DEAD, TIMERS, UNREADABLE, IndexAdd, IndexRead, IndexRemove, Publish
-from .inputs import Entries, Indexed, Published
+from .inputs import Damaged, Entries, Indexed, Published
 from .machine import Machine, Row, Step
 from .model import Timer
 from .retry import UNKNOWN_TASK
@@ -88,6 +88,7 @@ class SweepMachine(Machine):
         Row(KeepingBroken, Indexed, "_kept", (Publishing, Removing)),
         Row(Publishing, Published, "_published", (Noting, Removing)),
         Row(Noting, TxnReply, "_noted", (Noting, Burying, Delaying, Removing)),
+        Row(Noting, Damaged, "_damaged", (Noting, Burying, Delaying, Removing)),
         Row(Burying, Indexed, "_buried", (Delaying, Removing)),
         Row(Delaying, Indexed, "_delayed", (Removing,)),
         Row(Removing, Indexed, "_removed", (Swept,)),
@@ -124,9 +125,17 @@ class SweepMachine(Machine):
         return self._remove(state.members)
 
     def _noted(self, state: Noting, reply: TxnReply, now_ms: int) -> Step:
-        timer, following = state.failed[state.at], state.at + 1
+        timer = state.failed[state.at]
         if reply.held and ROUTES.exhausted(timer.tries):
             state = replace(state, dead=(*state.dead, timer))
+        return self._note_next(state, now_ms)
+
+    def _damaged(self, state: Noting, _what: Damaged, now_ms: int) -> Step:
+        """One damaged run must not hold up the timers of the others."""
+        return self._note_next(state, now_ms)
+
+    def _note_next(self, state: Noting, now_ms: int) -> Step:
+        following = state.at + 1
         if following < len(state.failed):
             return replace(state, at=following), self._note(state.failed[following])
         if state.dead:

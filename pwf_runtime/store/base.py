@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..core.txn import Txn, TxnReply
+from ..errors import RunDamaged
 
 
 class Store(Protocol):
@@ -23,6 +24,8 @@ class Store(Protocol):
 
         Raises:
             StoreUnavailable: no answer; any of them may or may not have been done.
+            RunDamaged: what is kept of some run cannot be worked with, such as text where a number should be. The
+                others were done all the same; the error's ``replies`` tell of each.
         """
         ...
 
@@ -45,3 +48,17 @@ class Store(Protocol):
     def close(self) -> None:
         """Give up connections. A closed store is not used again."""
         ...
+
+
+def whole(replies: list[TxnReply | RunDamaged]) -> list[TxnReply]:
+    """The replies, if no run is damaged; else raises the first damage, with all of them."""
+    damaged = next((reply for reply in replies if isinstance(reply, RunDamaged)), None)
+    if damaged is None:
+        return replies  # type: ignore[return-value]
+    damaged.replies = replies
+    raise damaged
+
+
+def no_number(field: str) -> str:
+    """What is wrong with a field that holds something else."""
+    return f"the field {field!r} holds no number"

@@ -7,12 +7,15 @@ world. So every operation is a line or two that can be checked by eye against ``
 from __future__ import annotations
 
 import heapq
+import re
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..clock import Clock
 from ..core import txn as t
+from ..errors import RunDamaged
+from .base import no_number, whole
 
 
 class Run:
@@ -44,8 +47,16 @@ class MemoryStore:
         self._lock = threading.Lock()
 
     def txns(self, txns: Sequence[t.Txn]) -> list[t.TxnReply]:
+        replies: list[t.TxnReply | RunDamaged] = []
+        is_damaged = False
         with self._lock:
-            return [self._perform(txn) for txn in txns]
+            for txn in txns:
+                try:
+                    replies.append(self._perform(txn))
+                except RunDamaged as damage:
+                    replies.append(damage)
+                    is_damaged = True
+        return whole(replies) if is_damaged else replies  # type: ignore[return-value]
 
     def index_add(self, index: str, entries: Sequence[tuple[bytes, int]]) -> None:
         with self._lock:
@@ -89,9 +100,16 @@ class MemoryStore:
             if not held:
                 break
         ops = txn.then if held else txn.otherwise
+        for op in ops:  # nothing is rolled back, so what can fail is looked at before the first write
+            if type(op) in _SUMS:
+                _check_number(txn, run, _SUMS[type(op)](op))
         replies = []
         for op in ops:
-            replies.append(_PERFORM[type(op)](run, op, now_ms))
+            perform = _PERFORM[type(op)]
+            try:
+                replies.append(perform(run, op, now_ms))
+            except (ValueError, KeyError) as error:  # a list whose length is none, or not its own
+                raise RunDamaged(txn.run_id, f"{error} ({txn.label!r} {op!r})") from error
             if not run.fields:
                 run.expires_ms = None  # as in Redis: a map without fields is no key, and has no expiry
         self._file(txn.run_id, run, now_ms)
@@ -123,6 +141,21 @@ class MemoryStore:
             if not run.fields:
                 self._file(run_id, run, now_ms)
 
+
+_SUMS: dict[type, Callable[[Any], str]] = {
+    t.Add: lambda op: op.field,
+    t.Append: lambda op: op.list + "#",
+}
+"""The field that must hold a number, or nothing, for an operation to be done."""
+
+
+def _check_number(txn: t.Txn, run: Run, field: str) -> None:
+    value = run.fields.get(field)
+    if value is not None and (len(value) > 18 or not _NUMBER.fullmatch(value)):
+        raise RunDamaged(txn.run_id, f"{no_number(field)} ({txn.label!r})")
+
+
+_NUMBER = re.compile(rb"0|-?[1-9][0-9]*")
 
 # ── one operation ─────────────────────────────────────────────────────────────────────────────
 

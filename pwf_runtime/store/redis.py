@@ -25,8 +25,9 @@ from redis import exceptions as e
 
 from ..core import txn as t
 from ..doctor import Finding
-from ..errors import PwfError, UsageError
-from .redis_server import FAULTS, connections, examine, explain, name_of
+from ..errors import PwfError, RunDamaged, UsageError
+from .base import whole
+from .redis_server import FAULTS, connections, damage, examine, explain, name_of
 
 T = TypeVar("T")
 Step: TypeAlias = Sequence[Any]  # one operation of the plan: its name, then what it needs
@@ -76,10 +77,9 @@ class RedisStore:
             again = self._pipeline([("EVAL", SCRIPT, *commands[i][2:]) for i in lost])
             for i, reply in zip(lost, again, strict=True):
                 replies[i] = reply
-        for txn, reply in zip(txns, replies, strict=True):
-            if isinstance(reply, Exception):
-                raise explain(reply, self.server, f"{txn.label!r} of run {txn.run_id!r}") from reply
-        return [_decode(txn, reply) for txn, reply in zip(txns, replies, strict=True)]
+        if not any(isinstance(reply, Exception) for reply in replies):
+            return [_decode(txn, reply) for txn, reply in zip(txns, replies, strict=True)]
+        return whole([self._read(txn, reply) for txn, reply in zip(txns, replies, strict=True)])
 
     def index_add(self, index: str, entries: Sequence[tuple[bytes, int]]) -> None:
         if entries:
@@ -121,6 +121,15 @@ class RedisStore:
         except PwfError as error:
             return Finding("fail", "redis rights", str(error))
         return Finding("ok", "redis rights", "every operation was done once")
+
+    def _read(self, txn: t.Txn, reply: Any) -> t.TxnReply | RunDamaged:
+        """What one transaction was answered; an error that is the server's is raised."""
+        if not isinstance(reply, Exception):
+            return _decode(txn, reply)
+        error = damage(reply, self.server, txn.run_id, txn.label)
+        if isinstance(error, RunDamaged):
+            return error
+        raise error from reply
 
     # ── asking Redis ──────────────────────────────────────────────────────────────────────────
 

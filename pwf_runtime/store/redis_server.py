@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from redis import exceptions as e
@@ -17,7 +17,7 @@ from redis.connection import Connection, ConnectionPool, parse_url
 from redis.retry import Retry
 
 from ..doctor import Finding
-from ..errors import PwfError, ServerRefused, StoreUnavailable, UsageError
+from ..errors import PwfError, RunDamaged, ServerRefused, StoreUnavailable, UsageError
 
 EXAMPLES = "redis://localhost:6379/0, rediss://user:password@host:6380/0 or unix:///run/redis.sock?db=0"
 OLDEST = (6, 2)  # the oldest version to be trusted unseen
@@ -89,7 +89,8 @@ _CLUSTER = "is a node of a cluster, which is not supported: give the URL of a si
 
 # The first row that fits says it: by class, else by the word that Redis puts in front (older versions wrap what a
 # command in a script says into another text, so the word may stand anywhere).
-_MEANINGS: tuple[tuple[Any, str, type[PwfError], str], ...] = (
+_Row: TypeAlias = tuple[Any, str, type[PwfError], str]
+_MEANINGS: tuple[_Row, ...] = (
     (e.AuthenticationError, "WRONGPASS|NOAUTH", ServerRefused, "refuses the user name or password: mend its URL"),
     (e.AuthenticationWrongNumberOfArgsError, "", ServerRefused, "knows no user names: leave the name out of its URL"),
     ((e.NoPermissionError, e.AuthorizationError), "NOPERM|can't run this", ServerRefused, _DENIED),
@@ -105,18 +106,32 @@ _MEANINGS: tuple[tuple[Any, str, type[PwfError], str], ...] = (
     ((), "BUSY|UNKILLABLE", StoreUnavailable, "is busy with a long script: try again"),
     (e.TimeoutError, "", StoreUnavailable, f"did not answer in time; {_UNKNOWN}"),
     ((e.ConnectionError, OSError), "", StoreUnavailable, f"did not answer; {_UNKNOWN}"),
+    ((), "[Uu]nknown Redis command", ServerRefused, "lacks a command: use 6.2 or later, and rename none"),
     (e.InvalidResponse, "", ServerRefused, "does not answer as a Redis does: is that the right port?"),
     (Exception, "", ServerRefused, "refuses"),
 )
 
 
+def damage(error: Exception, server: str, run_id: str, label: str) -> PwfError:
+    """The error of ours for what Redis answered to one transaction: about what it holds of the run, or about itself."""
+    text = str(error)
+    number = re.search("PWFNUMBER (.*)", text, re.DOTALL)
+    if number or (_meaning(error) is _MEANINGS[-1] and re.search("WRONGTYPE|user_script", text)):
+        return RunDamaged(run_id, f"{number[1] if number else text} ({label!r} in Redis at {server})")
+    return explain(error, server, f"{label!r} of run {run_id!r}")
+
+
 def explain(error: Exception, server: str, asked: str = "") -> PwfError:
     """The error of ours that says what ``error`` means and what to do. ``asked``: what was being done."""
+    _, _, ours, meaning = _meaning(error)
+    return ours(f"Redis at {server} {meaning} ({f'{asked}: ' if asked else ''}{error})")
+
+
+def _meaning(error: Exception) -> _Row:
     text = str(error)
-    for kinds, words, ours, meaning in _MEANINGS:
-        if isinstance(error, kinds) or (words and re.search(rf"\b({words})\b", text)):
-            return ours(f"Redis at {server} {meaning} ({f'{asked}: ' if asked else ''}{text})")
-    raise AssertionError("the last row fits every error") from error
+    return next(
+        row for row in _MEANINGS if isinstance(error, row[0]) or (row[1] and re.search(rf"\b({row[1]})\b", text))
+    )
 
 
 # ── is it set up to be trusted? ───────────────────────────────────────────────────────────────

@@ -30,6 +30,15 @@ local function each_piece(command, list, first)
   end
 end
 
+local function no_number(field)
+  return redis.error_reply('PWFNUMBER the field ' .. field .. ' holds no number')
+end
+
+-- How long a list is, or nothing if its length is none.
+local function length_of(list)
+  return tonumber(redis.call('HGET', run, list .. '#') or 0)
+end
+
 -- The values of the fields list[first], list[first + 1] ...; false for one that is missing.
 local function fetch(list, first)
   local count = #list - first + 1
@@ -75,7 +84,7 @@ local first_sum = #expected + (held and 0 or plan[4])
 for i = first_sum + 1, first_sum + plan[held and 4 or 5] do
   local number = found[i]
   if number and number ~= '0' and (#number > 18 or not string.find(number, '^-?[1-9]%d*$')) then
-    return redis.error_reply('PWFNUMBER the field ' .. fields[i] .. ' holds no number that can be added to')
+    return no_number(fields[i])
   end
 end
 
@@ -105,10 +114,17 @@ for _, op in ipairs(plan[held and 6 or 7]) do
   elseif name == 'delete' then -- field ...
     each_piece('HDEL', op, 2)
   elseif name == 'length' then -- list
-    replies[#replies + 1] = tonumber(redis.call('HGET', run, op[2] .. '#') or 0)
+    local length = length_of(op[2])
+    if not length then
+      return no_number(op[2] .. '#')
+    end
+    replies[#replies + 1] = length
   elseif name == 'range' then -- list, start, stop
-    local names, stop = {}, math.min(op[4], redis.call('HGET', run, op[2] .. '#') or 0)
-    for i = op[3], stop - 1 do
+    local names, length = {}, length_of(op[2])
+    if not length then
+      return no_number(op[2] .. '#')
+    end
+    for i = op[3], math.min(op[4], length) - 1 do
       names[#names + 1] = op[2] .. ':' .. i
     end
     replies[#replies + 1] = fetch(names, 1)

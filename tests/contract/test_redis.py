@@ -18,9 +18,9 @@ import redis
 from redis import exceptions as e
 from redis.crc import key_slot
 
-from pwf_runtime.core.txn import Add, Append, Expire, Get, Holder, Is, Lease, Op, Put, Release, Txn
+from pwf_runtime.core.txn import Add, Append, Expire, Get, Held, Holder, Lease, Op, Put, Release, Txn
 from pwf_runtime.doctor import Finding
-from pwf_runtime.errors import PwfError, ServerRefused, StoreUnavailable, UsageError
+from pwf_runtime.errors import PwfError, RunDamaged, ServerRefused, StoreUnavailable, UsageError
 from pwf_runtime.store import redis as shell
 from pwf_runtime.store.redis import RedisStore
 from pwf_runtime.store.redis_server import explain
@@ -86,19 +86,16 @@ def test_a_lost_script_is_sent_again(store: RedisStore, redis_server: RedisServe
     assert "cmdstat_eval" not in stats  # Redis knows it again
 
 
-@pytest.mark.parametrize("bad", [b"x", b"007", b"1.5", b"", b"9" * 19, b"-"])
-def test_nothing_is_done_when_an_operation_cannot_be(bad: bytes) -> None:
-    """Redis rolls nothing back, so the script looks before it writes."""
-    with fakeredis.FakeRedis() as client:
-        store = RedisStore.from_client(client)
-        store.txns([txn(Put("n", bad), Put("x#", bad))])
-        for op in (Add("n", 1), Append("x", b"v")):
-            with pytest.raises(ServerRefused, match=r"'test' of run 'user-42'.*holds no number"):
-                store.txns([txn(Put("before", b"1"), op)])
-            with pytest.raises(ServerRefused, match="holds no number"):
-                store.txns([Txn("test", RUN, (Is("n", b"other"),), otherwise=(Put("before", b"1"), op))])
-        assert everything(store) == {"n": bad, "x#": bad}
-        assert store.txns([Txn("t", RUN, (Is("n", b"other"),), (Add("n", 1),), (Get(("n",)),))])[0].replies == ((bad,),)
+@pytest.mark.servers
+def test_a_key_of_another_kind_is_the_damage_of_one_run(store: RedisStore, redis_server: RedisServer) -> None:
+    """Somebody's script wrote there. That is no reason for the others to wait, nor for a worker to give up."""
+    with redis_server.client() as client:
+        client.set("pwf:{odd}", "not ours")
+        client.hset("pwf:{lease}:l:c", "not", "ours")
+    asked = [Txn("test", run, then=(Put("a", b"1"),)) for run in ("one", "odd", "two")]
+    with pytest.raises(RunDamaged, match=r"run 'odd' is damaged: WRONGTYPE .*'test' in Redis at .*`pwf cancel odd`"):
+        store.txns([*asked, Txn("test", "lease", (Held("c", None),), (Put("a", b"1"),))])
+    assert [everything(store, run) for run in ("one", "two", "lease")] == [{"a": b"1"}, {"a": b"1"}, {}]
 
 
 def test_a_delta_beyond_64_bits_is_not_sent() -> None:

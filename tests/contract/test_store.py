@@ -24,6 +24,7 @@ from pwf_runtime.core.txn import (
     Keep,
     Lease,
     Length,
+    Op,
     Put,
     Range,
     Release,
@@ -31,6 +32,7 @@ from pwf_runtime.core.txn import (
     Txn,
     TxnReply,
 )
+from pwf_runtime.errors import RunDamaged
 
 from .stores import RUN, Arm, everything
 
@@ -432,6 +434,43 @@ def test_clients_that_run_into_each_other_lose_nothing(arm: Arm) -> None:
     assert len(won) == threads
     assert sum(won) == per
     assert arm.do(Get(("n",)), Length("x")).replies == ((b"%d" % per,), threads * per)
+
+
+# ── damage ────────────────────────────────────────────────────────────────────────────────────
+
+NO_NUMBERS = [b"x", b"007", b"1.5", b"", b"9" * 19, b"-"]
+
+
+@pytest.mark.parametrize("bad", NO_NUMBERS)
+@pytest.mark.parametrize("op", [Add("n", 1), Append("x", b"v")], ids=["add", "append"])
+def test_nothing_is_done_when_an_operation_cannot_be(arm: Arm, op: Op, bad: bytes) -> None:
+    """Nobody rolls back, so a store looks before it writes. The error names the run, the field and the remedy."""
+    arm.do(Put("n", bad), Put("x#", bad))
+    said = rf"run '{RUN}' is damaged: the field '?(n|x#)'? holds no number .*'test'.*`pwf cancel {RUN}`"
+    with pytest.raises(RunDamaged, match=said):
+        arm.do(Put("before", b"1"), op)
+    with pytest.raises(RunDamaged, match=said):
+        arm.do(compare=(Is("n", b"other"),), otherwise=(Put("before", b"1"), op))
+    assert arm.fields() == {"n": bad, "x#": bad}
+    assert arm.do(op, compare=(Is("n", b"other"),), otherwise=(Get(("n",)),)).replies == ((bad,),)
+
+
+@pytest.mark.parametrize("op", [Length("x"), Range("x", 0, 9)], ids=["length", "range"])
+def test_a_list_whose_length_is_no_number_cannot_be_read(arm: Arm, op: Op) -> None:
+    arm.do(Put("x#", b"many"))
+    with pytest.raises(RunDamaged, match=rf"run '{RUN}' is damaged: .*(x#|many)"):
+        arm.do(op)
+
+
+def test_a_damaged_run_holds_up_no_other(arm: Arm) -> None:
+    """All others of the batch are done, and what they were answered is told with the damage."""
+    arm.store.txns([Txn("put", run, then=(Put("n", b"much"),)) for run in ("b", "d")])
+    with pytest.raises(RunDamaged, match="run 'b' is damaged") as caught:
+        arm.store.txns([Txn("count", run, then=(Add("n", 1),)) for run in "abcde"])
+    told = [each.run_id if isinstance(each, RunDamaged) else each for each in caught.value.replies]
+    one = TxnReply(True, (1,))
+    assert told == [one, "b", one, "d", one]
+    assert [everything(arm.store, run)["n"] for run in "abcde"] == [b"1", b"much", b"1", b"much", b"1"]
 
 
 # ── indexes ───────────────────────────────────────────────────────────────────────────────────

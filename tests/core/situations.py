@@ -10,11 +10,15 @@ from pwf_runtime.core import keys as k
 from pwf_runtime.core import recover as r
 from pwf_runtime.core import states as s
 from pwf_runtime.core.effects import OPEN, TIMERS
-from pwf_runtime.core.model import NewCall, NewFork, Outcome
+from pwf_runtime.core.inputs import Damaged
+from pwf_runtime.core.model import NewCall, NewFork, Outcome, Timer
+from pwf_runtime.core.sweep import ROUTES, Noting
+from pwf_runtime.core.wire import encode
 
 from .desk import BOOM, LEASE_MS, RUN, Desk, call, event, join
 
 LATER = 3_600_000
+DAMAGED = Damaged(RUN, "the field 'open' holds no number")
 
 
 def plain() -> Desk:
@@ -221,6 +225,29 @@ def many_fields() -> Desk:
     return desk
 
 
+def damaged() -> Desk:
+    """The store cannot work with what it holds of a run: told to a scan wherever it is, and to a sweep that notes that
+    no queue took two messages, once with some tries left and once without."""
+    desk = Desk({"first": Outcome(calls=(call("second"),)), "second": Outcome()})
+    message = desk.begin("first")
+    desk.clock.ms += LATER
+    for state in (r.Scanning, r.Probing):
+        desk.scan().until(state).answer(DAMAGED)
+    desk.deliver(message).finish()
+    desk.deliver(desk.take("second")).until(s.Completing)
+    desk.scan().until(r.Completing).answer(DAMAGED)
+    desk.scan().until(r.Confirming).answer(DAMAGED)
+    for tries in (1, ROUTES.max_attempts):
+        for call_id in "ab":
+            desk.store.index_add(TIMERS, [(encode(Timer(RUN, call_id, "nowhere.task", "t", tries)), 0)])
+        sweep = desk.sweep().until(Noting)
+        sweep.answer(DAMAGED)
+        sweep.answer(DAMAGED)
+        sweep.finish()
+        desk.store.indexes[TIMERS].clear()
+    return desk
+
+
 SITUATIONS: tuple[Callable[[], Desk], ...] = (
     plain,
     ranked,
@@ -238,4 +265,5 @@ SITUATIONS: tuple[Callable[[], Desk], ...] = (
     recovered,
     forgotten_during_recovery,
     many_fields,
+    damaged,
 )

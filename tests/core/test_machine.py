@@ -34,6 +34,7 @@ INPUTS: tuple[type[Struct], ...] = (
     inputs.Indexed,
     inputs.Entries,
     inputs.Acked,
+    inputs.Damaged,
 )
 
 

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pwf_runtime.core import keys as k
 from pwf_runtime.core import states as s
 from pwf_runtime.core.effects import FINISHED, MARKERS, OPEN, Ack, Publish
 from pwf_runtime.core.ids import ROOT_CALL
-from pwf_runtime.core.model import Marker, Message, NewCall, Outcome
-from pwf_runtime.core.recover import FIELDS_AT_ONCE, SLACK_MS, Completing, Confirming, Marked, Republishing, Scanned
+from pwf_runtime.core.inputs import Damaged
+from pwf_runtime.core.model import CallRecord, Marker, Message, NewCall, Outcome
+from pwf_runtime.core.recover import (
+    FIELDS_AT_ONCE,
+    SLACK_MS,
+    Completing,
+    Confirming,
+    Marked,
+    Probing,
+    Republishing,
+    ScanMachine,
+    Scanned,
+    Scanning,
+)
+from pwf_runtime.core.steps import Steps
+from pwf_runtime.core.txn import Put, Txn
+from pwf_runtime.core.wire import encode
 
 from .desk import BOOM, INTERVAL_MS, LEASE_MS, RUN, Desk, Hand, call, child, event, join
 
 LONG = 10 * SLACK_MS
+A_RECORD = encode(CallRecord("q.first", b"", "", 0))
 
 
 def desk_of(first: Outcome | None = None) -> Desk:
@@ -30,6 +48,31 @@ def republished(desk: Desk, **scan: int) -> list[str]:
     lose_queues(desk)
     desk.scan(**scan).finish()
     return [message.call_id for message in desk.queues["q"] if isinstance(message, Message)]
+
+
+@pytest.mark.parametrize(
+    ("field", "bad"), [(k.OPEN, b"one"), (k.ARMED, b"?"), (k.due(ROOT_CALL), b"soon"), (k.record(ROOT_CALL), b"\xc1")]
+)
+def test_a_damaged_run_keeps_no_other_from_being_found(field: str, bad: bytes) -> None:
+    desk = desk_of()
+    desk.begin("first")
+    desk.store.index_add(OPEN, [(b"damaged", 0)])
+    there = {k.STATUS: k.RUNNING, k.OPEN: b"1", k.state(ROOT_CALL): k.READY, k.record(ROOT_CALL): A_RECORD, field: bad}
+    desk.store.txns([Txn("x", "damaged", then=tuple(Put(name, value) for name, value in there.items()))])
+    desk.clock.ms += LONG
+    lose_queues(desk)
+    desk.scan().finish()
+    assert RUN in [message.run_id for message in desk.queues["q"] if isinstance(message, Message)]
+
+
+@pytest.mark.parametrize("state", [Scanning, Probing, Completing, Confirming])
+def test_a_scan_that_is_told_of_damage_goes_on_with_the_next_run(state: Any) -> None:
+    machine, marker, runs = ScanMachine(Steps(LEASE_MS, 1)), Marker("q", 0), (("damaged", 0), ("next", 0))
+    at = state(marker, runs, suspects=()) if state is Probing else state(marker, runs)
+    went, effect = machine.step(at, Damaged("damaged", "what"), 0)
+    assert went == Scanning(marker, runs[1:])
+    assert isinstance(effect, Txn)
+    assert effect.run_id == "next"
 
 
 # ── markers ───────────────────────────────────────────────────────────────────────────────────

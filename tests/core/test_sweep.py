@@ -6,12 +6,14 @@ import pytest
 
 from pwf_runtime.core import keys as k
 from pwf_runtime.core import states as s
-from pwf_runtime.core.effects import DEAD, TIMERS, UNREADABLE, IndexRemove
+from pwf_runtime.core.effects import DEAD, TIMERS, UNREADABLE, IndexAdd, IndexRemove
 from pwf_runtime.core.ids import ROOT_CALL
-from pwf_runtime.core.inputs import Published
+from pwf_runtime.core.inputs import Damaged, Published
 from pwf_runtime.core.model import Message, NewCall, Outcome, Timer
-from pwf_runtime.core.sweep import ROUTES, Burying, Delaying, Noting, Publishing, Reading, Removing, Swept
-from pwf_runtime.core.wire import decode_failure, encode
+from pwf_runtime.core.steps import Steps
+from pwf_runtime.core.sweep import ROUTES, Burying, Delaying, Noting, Publishing, Reading, Removing, SweepMachine, Swept
+from pwf_runtime.core.txn import Txn
+from pwf_runtime.core.wire import decode_failure, decode_timer, encode
 
 from .desk import LEASE_MS, RUN, Desk, child
 
@@ -186,3 +188,16 @@ def test_an_entry_that_is_no_timer_is_set_aside_and_holds_nothing_up() -> None:
     assert desk.members(UNREADABLE) == [b"nonsense"]
     assert desk.members(TIMERS) == []
     assert len(desk.queues["q"]) == 1
+
+
+def test_a_damaged_run_holds_up_no_timer_of_another() -> None:
+    """Two messages that no queue takes; the store cannot note it of the first."""
+    machine, broken, other = SweepMachine(Steps(LEASE_MS, 1)), timer("broken", tries=1), timer("other", tries=1)
+    noting = Noting((b"a", b"b"), (broken, other))
+    state, effect = machine.step(noting, Damaged(RUN, "what"), 0)
+    assert (type(state), state.at) == (Noting, 1)
+    assert isinstance(effect, Txn)
+    state, effect = machine.step(state, Damaged(RUN, "what"), 0)
+    assert state == Delaying((b"a", b"b"))
+    assert isinstance(effect, IndexAdd)
+    assert [decode_timer(member).call_id for member, _ in effect.entries] == ["broken", "other"]

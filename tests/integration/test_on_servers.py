@@ -53,6 +53,29 @@ def test_one_id_is_one_run(servers: Servers) -> None:
             client.publish("work", 2, run_id=run.id)
 
 
+def test_a_damaged_run_is_kept_apart_and_shown(servers: Servers) -> None:
+    """Somebody wrote into it. The others of its batch go on, and every command says which field and what to do."""
+    app = Workflow("damaged")
+    app.subscribe("work", lambda: result("done"))
+    with connect(app, servers.amqp_url, servers.redis_url, settings=SETTINGS) as client:
+        runs = client.publish_many([("work", None, f"d{n}") for n in range(20)])
+    with redis.Redis.from_url(servers.redis_url) as behind:
+        behind.hset("pwf:{d7}", "open", "one")
+    with working(servers, app) as client:
+        for run in runs:
+            if run.id != "d7":
+                assert client.wait(run.id, END_S).result == "done"
+        (kept,) = eventually(client.admin.unreadable, END_S)
+    assert "run 'd7' is damaged: the field open holds no number ('commit' in Redis at" in kept.reason
+    shown = servers.pwf("show", "d7")
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert "the field 'open' holds b'one', which cannot be read" in shown.stderr
+    assert "`pwf cancel d7`" in shown.stderr
+    assert "d7  damaged" in servers.pwf("runs").stdout
+    assert "unreadable in damaged: run 'd7' is damaged" in servers.pwf("dead", "list").stdout
+    assert servers.pwf("cancel", "d7").returncode == 0
+
+
 def test_a_queue_that_does_not_exist_yet_is_waited_for(servers: Servers, caplog: pytest.LogCaptureFixture) -> None:
     app = Workflow("born_late")
     app.subscribe("work", lambda: result("born"))

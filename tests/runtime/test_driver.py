@@ -10,7 +10,7 @@ import pytest
 from pwf_runtime.clock import SystemClock
 from pwf_runtime.codec import decode_message
 from pwf_runtime.core.effects import Ack, Effect, IndexAdd, IndexRead, IndexRemove, Publish, RunTask
-from pwf_runtime.core.inputs import Acked, Entries, Indexed, Published
+from pwf_runtime.core.inputs import Acked, Damaged, Entries, Indexed, Published
 from pwf_runtime.core.model import Marker, Message
 from pwf_runtime.core.txn import Add, Get, Put, Txn, TxnReply
 from pwf_runtime.driver import PORTION, Driver
@@ -225,10 +225,18 @@ def test_entries_that_were_added_before_the_store_went_are_added_again(bench: Be
     assert store.indexes["timers"] == {b"t": 1}
 
 
+def test_a_damaged_run_is_told_to_its_machine_and_the_others_get_their_replies(bench: Bench) -> None:
+    bench.perform(Txn("put", "run", then=(Put("n", b"much"),)))
+    count = Txn("add", "run", then=(Add("n", 1),))
+    answers = bench.perform(put("f"), count, Txn("add", "other", then=(Add("n", 1),)))
+    damaged = Damaged("run", "the field 'n' holds no number ('add')")
+    assert answers == [(0, TxnReply(True, (None,))), (1, damaged), (2, TxnReply(True, (1,)))]
+    assert not bench.driver.deferred
+
+
 def test_another_error_of_the_store_is_not_taken_for_its_absence(bench: Bench) -> None:
-    bench.perform(Txn("put", "run", then=(Put("n", b"no number"),)))
-    with pytest.raises(ValueError, match="no number"):
-        bench.perform(Txn("add", "run", then=(Add("n", 1),)))
+    with pytest.raises(KeyError):
+        bench.perform(Txn("odd", "run", then=("no operation",)))  # type: ignore[arg-type]
     assert not bench.driver.deferred
 
 

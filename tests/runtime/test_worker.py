@@ -15,9 +15,10 @@ from pwf_runtime.client import RunOutcome
 from pwf_runtime.clock import SystemClock
 from pwf_runtime.config import Settings
 from pwf_runtime.core import keys as k
-from pwf_runtime.core.effects import TIMERS, UNREADABLE
+from pwf_runtime.core.effects import OPEN, TIMERS, UNREADABLE
 from pwf_runtime.core.ids import ROOT_CALL
 from pwf_runtime.core.txn import Holder, Put, Release, Txn
+from pwf_runtime.errors import RunDamaged
 from pwf_runtime.transport.memory import MemoryBroker
 from pwf_runtime.worker import Worker
 
@@ -375,6 +376,51 @@ def test_a_run_that_the_store_cannot_stand_does_not_hold_up_the_others() -> None
         w.store.poison = ""
         w.client.admin.redrive_unreadable(w.client.admin.unreadable()[0].key)
         assert w.client.wait("r2", WAIT_S).result == "fine"
+
+
+def test_a_field_of_the_wrong_kind_parks_its_call_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """Its task has run, and its commit cannot be. Told with run, field and remedy; then mended."""
+    app = Workflow("wrong")
+    ran: list[str] = []
+
+    @app.task
+    def work(ctx: Any) -> Any:
+        ran.append(ctx.run_id)
+        return result("fine")
+
+    with world(app, work=False, lease=0.1) as w:
+        w.declare("wrong")
+        runs = w.client.publish_many([("work", None, f"r{n}") for n in range(5)])
+        w.store.txns([Txn("x", "r2", then=(Put(k.OPEN, b"one"),))])
+        w.work()
+        for run in runs:
+            if run.id != "r2":
+                assert run.wait(WAIT_S).result == "fine"
+        (kept,) = eventually(w.client.admin.unreadable)
+        said = "run 'r2' is damaged: the field 'open' holds no number ('commit'); mend it in the store, or end the run"
+        assert kept.reason.startswith(said)
+        assert "Traceback" not in kept.reason
+        assert [said in record.getMessage() for record in caplog.records].count(True) == 1
+        assert ran.count("r2") == 1
+        w.store.txns([Txn("x", "r2", then=(Put(k.OPEN, b"1"),))])
+        w.client.admin.redrive_unreadable(kept.key)
+        assert w.client.wait("r2", WAIT_S).result == "fine"
+
+
+def test_a_client_is_told_of_a_damaged_run() -> None:
+    app = Workflow("told")
+    app.subscribe("work", lambda: result("fine"))
+    with world(app) as w:
+        w.store.txns([Txn("x", "r", then=(Put(k.STATUS, k.RUNNING), Put(k.OPEN, b"one")))])
+        with pytest.raises(RunDamaged, match=r"run 'r' is damaged: .*'open'.*b'one'.*`pwf cancel r`"):
+            w.client.describe("r")
+        with pytest.raises(RunDamaged, match=r"run 'r' is damaged: .*'open'.*b'one'.*`pwf cancel r`"):
+            w.client.explain("r")
+        w.store.index_add(OPEN, [(b"r", 1)])
+        assert [(line.run_id, line.status) for line in w.client.admin.runs()] == [("r", "damaged")]
+        w.client.admin.cancel("r")
+        assert w.client.wait("r", WAIT_S).status == "cancelled"
+        assert w.client.publish("work").wait(WAIT_S).result == "fine"
 
 
 # ── servers that go away ──────────────────────────────────────────────────────────────────────
