@@ -116,15 +116,19 @@ class Holder(Struct, frozen=True):
 
 
 class Keep(Struct, frozen=True):
-    """Remove every field but these. Leases are left to run out. Reply: ``None``."""
+    """Remove every field but these, and but those whose names the list ``listed`` holds ("": there is no such list).
+
+    The list itself goes, unless it is named. Leases are left to run out. Reply: ``None``.
+    """
 
     fields: tuple[str, ...]
+    listed: str = ""
 
 
 class Expire(Struct, frozen=True):
-    """Remove the run's fields after ``ttl_ms``; 0 or less removes them now. Reply: ``None``."""
+    """Remove the run's fields after ``ttl_ms``; 0 or less removes them now, ``None``: never. Reply: ``None``."""
 
-    ttl_ms: int
+    ttl_ms: int | None
 
 
 class Scan(Struct, frozen=True):

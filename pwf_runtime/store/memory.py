@@ -208,11 +208,15 @@ def _holder(run: Run, op: t.Holder, now_ms: int) -> tuple[str, int] | None:
 
 
 def _keep(run: Run, op: t.Keep, now_ms: int) -> None:
-    run.fields = {field: run.fields[field] for field in op.fields if field in run.fields}
+    listed = [run.fields.get(f"{op.listed}:{i}") for i in range(int(run.fields.get(op.listed + "#", b"0")))]
+    names = dict.fromkeys([*op.fields, *[name.decode() for name in listed if name is not None]])
+    run.fields = {field: run.fields[field] for field in names if field in run.fields}
 
 
 def _expire(run: Run, op: t.Expire, now_ms: int) -> None:
-    if op.ttl_ms <= 0:
+    if op.ttl_ms is None:
+        run.expires_ms = None
+    elif op.ttl_ms <= 0:
         run.fields = {}
     else:
         run.expires_ms = now_ms + op.ttl_ms

@@ -247,6 +247,12 @@ def _append(draft: _Draft, op: t.Append) -> Step:
     return "append", op.list, draft.value(op.value)
 
 
+def _expire(ttl_ms: int | None) -> Step:
+    if ttl_ms is None:
+        return ("persist",)
+    return ("expire", ttl_ms) if ttl_ms > 0 else ("clear",)
+
+
 def _lease(draft: _Draft, op: t.Lease) -> Step:
     if op.ttl_ms <= 0:  # SET refuses it, and what runs out at once is not held
         return "release", draft.key(op.lease)
@@ -292,8 +298,8 @@ _OPS: dict[type, tuple[Callable[[_Draft, Any], Step], Callable[[Any], Any] | Non
     t.Lease: (_lease, None),
     t.Release: (lambda draft, op: ("release", draft.key(op.lease)), None),
     t.Holder: (lambda draft, op: ("holder", draft.key(op.lease)), _read_holder),
-    t.Keep: (lambda draft, op: ("keep", *op.fields), None),
-    t.Expire: (lambda draft, op: ("expire", op.ttl_ms) if op.ttl_ms > 0 else ("clear",), None),
+    t.Keep: (lambda draft, op: ("keep", op.listed, *op.fields), None),
+    t.Expire: (lambda draft, op: _expire(op.ttl_ms), None),
     t.Scan: (lambda draft, op: ("scan", str(op.cursor), max(op.limit, 1)), _read_scan),
 }
 
@@ -302,5 +308,5 @@ _ONE_OF_EACH: tuple[t.Op, ...] = (
     *(t.Expire(0), t.Put("a", b"1"), t.Expire(1000), t.Add("a", 1), t.Get(("a",)), t.Delete(("b",))),
     *(t.Append("x", b"1"), t.Length("x"), t.Range("x", 0, 1), t.Scan(0, 1)),
     *(t.Lease("l", "doctor", 1000), t.Holder("l"), t.Release("l")),
-    *(t.Keep(("a",)), t.Expire(0)),
+    *(t.Keep(("a",), "x"), t.Expire(None), t.Expire(0)),
 )

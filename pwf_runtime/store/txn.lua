@@ -135,13 +135,20 @@ for _, op in ipairs(plan[held and 6 or 7]) do
   elseif name == 'holder' then -- number of the key
     local token = redis.call('GET', KEYS[op[2]])
     replies[#replies + 1] = token and { token, redis.call('PTTL', KEYS[op[2]]) }
-  elseif name == 'keep' then -- field ...
+  elseif name == 'keep' then -- list of further names, field ...
     -- The hash goes as a whole and comes back small: to name what goes would take a pass over all of it. What comes
     -- back is ready before anything is removed.
-    local values, kept = fetch(op, 2), {}
+    local items = {}
+    for i = 0, tonumber(redis.call('HGET', run, op[2] .. '#') or 0) - 1 do
+      items[#items + 1] = op[2] .. ':' .. i
+    end
+    for _, further in ipairs(fetch(items, 1)) do
+      op[#op + 1] = further or nil
+    end
+    local values, kept = fetch(op, 3), {}
     for i, value in ipairs(values) do
       if value then
-        kept[#kept + 1] = op[i + 1]
+        kept[#kept + 1] = op[i + 2]
         kept[#kept + 1] = value
       end
     end
@@ -153,6 +160,8 @@ for _, op in ipairs(plan[held and 6 or 7]) do
     end
   elseif name == 'expire' then -- ttl_ms
     redis.call('PEXPIRE', run, op[2])
+  elseif name == 'persist' then
+    redis.call('PERSIST', run)
   elseif name == 'clear' then
     redis.call('UNLINK', run)
   elseif name == 'scan' then -- cursor, limit

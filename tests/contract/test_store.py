@@ -267,6 +267,20 @@ def test_keep_of_nothing_removes_all(arm: Arm) -> None:
     assert arm.fields() == {}
 
 
+def test_keep_spares_what_a_list_names(arm: Arm) -> None:
+    """The list itself goes, and so does a field that is named nowhere; a name without a field is no error."""
+    arm.do(Put("a", b"1"), Put("b", b"2"), Put("c", b"3"), Append("x", b"b"), Append("x", b"none"), Append("x", b"a"))
+    assert arm.do(Keep(("a",), "x"), Length("x")).replies == (None, 0)
+    assert arm.fields() == {"a": b"1", "b": b"2"}
+
+
+def test_keep_with_a_list_that_is_not_there_or_has_a_hole(arm: Arm) -> None:
+    arm.do(Put("a", b"1"), Put("b", b"2"), Keep(("a",), "x"))
+    assert arm.fields() == {"a": b"1"}
+    arm.do(Put("b", b"2"), Append("x", b"gone"), Append("x", b"b"), Delete(("x:0",)), Keep(("a",), "x"))
+    assert arm.fields() == {"a": b"1", "b": b"2"}
+
+
 def test_expire_removes_the_fields_in_time(arm: Arm) -> None:
     assert arm.do(Put("a", b"1"), Append("x", b"v"), Expire(40)).replies == (None, 1, None)
     assert arm.get(Get(("a",))) == (b"1",)
@@ -286,6 +300,17 @@ def test_the_last_expire_counts(arm: Arm) -> None:
     arm.do(Expire(60_000))
     arm.advance(40)
     assert arm.get(Get(("a",))) == (b"1",)
+
+
+def test_an_expiry_can_be_taken_back(arm: Arm) -> None:
+    assert arm.do(Put("a", b"1"), Expire(40), Expire(None)).replies == (None, None, None)
+    arm.advance(40)
+    assert arm.get(Get(("a",))) == (b"1",)
+    assert not arm.expires()
+    arm.do(Expire(None))
+    arm.do(Expire(40))
+    arm.advance(40)
+    assert arm.fields() == {}
 
 
 def test_writing_leaves_an_expiry_as_it_is(arm: Arm) -> None:

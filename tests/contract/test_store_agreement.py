@@ -26,6 +26,7 @@ TTL_MS = 100_000  # nothing runs out meanwhile; running out is tested clause by 
 FIELDS = st.sampled_from(["a", "ü:#"])
 NUMBERS = st.sampled_from(["n", "m"])
 LISTS = st.sampled_from(["x", "y"])
+NAMES = st.sampled_from([b"a", b"n", b"none"])
 LEASES = st.sampled_from(["l", "k"])
 TOKENS = st.sampled_from(["t1", "t2"])
 VALUES = st.sampled_from([b"", b"\0\xff", b"v" * 100])
@@ -49,8 +50,9 @@ OPS = st.one_of(
     st.builds(t.Lease, LEASES, TOKENS, TTLS),
     st.builds(t.Release, LEASES),
     st.builds(t.Holder, LEASES),
-    st.builds(t.Keep, MANY),
-    st.builds(t.Expire, TTLS),
+    st.builds(t.Append, st.just("names"), NAMES),
+    st.builds(t.Keep, MANY, st.sampled_from(["", "names"])),
+    st.builds(t.Expire, TTLS | st.none()),
     st.just(t.Scan(0, 1000)),
 )
 TXNS = st.builds(
