@@ -29,6 +29,7 @@ from .actions import (
     publish_next,
     publish_on_events,
     result,
+    signal,
 )
 from .core.retry import Retry
 from .errors import (
@@ -37,7 +38,9 @@ from .errors import (
     PwfError,
     RunConflict,
     RunDamaged,
+    RunEnded,
     ServerRefused,
+    SignalConflict,
     StoreUnavailable,
     TransportUnavailable,
     Unavailable,
@@ -56,7 +59,9 @@ __all__ = [
     "Retry",
     "RunConflict",
     "RunDamaged",
+    "RunEnded",
     "ServerRefused",
+    "SignalConflict",
     "StoreUnavailable",
     "Task",
     "TransportUnavailable",
@@ -73,6 +78,7 @@ __all__ = [
     "publish_next",
     "publish_on_events",
     "result",
+    "signal",
 ]
 
 

@@ -58,14 +58,28 @@ class Emit(Struct, frozen=True):
         return f'emit("{self.name}", data)'
 
 
+class Signal(Struct, frozen=True):
+    """A name to wait for whose ``count`` events come from outside of the run. Made by ``signal``."""
+
+    name: str
+    count: int = 1
+
+    def __str__(self) -> str:
+        return f'signal("{self.name}")'
+
+
 class Join(Struct, frozen=True):
-    """Make the call ``then`` once ``at_least`` of the names in ``on`` have their count of events. Made by ``join``."""
+    """Make the call ``then`` once ``at_least`` of the names in ``on`` have their count of events. Made by ``join``.
+
+    ``outside``: those of the names that are signals.
+    """
 
     then: Call
     on: tuple[tuple[str, int], ...]
     at_least: int
     timeout: float | None = None
     on_timeout: Call | None = None
+    outside: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f'join("{self.then.task}", data, on={[name for name, _ in self.on]})'
@@ -90,6 +104,8 @@ class Result(Struct, frozen=True):
         return "result(value)"
 
 
+Awaited: TypeAlias = str | Mapping[str, int] | Signal
+"""What a join may wait for: a name, names with their counts, a signal."""
 Action: TypeAlias = Call | Emit | Join | Fork | Result
 """One thing that a task can answer."""
 
@@ -117,7 +133,7 @@ def join(
     task: TaskRef,
     data: Any = None,
     *,
-    on: str | Mapping[str, int] | Iterable[str | Mapping[str, int]],
+    on: Awaited | Iterable[Awaited],
     at_least: int | None = None,
     timeout: float | None = None,
     on_timeout: TaskRef | Call | None = None,
@@ -125,13 +141,25 @@ def join(
     """Run ``task`` with ``data`` and the events, once, when the events named in ``on`` are there, in whatever order.
 
     ``on``: names in the order in which the task wants their events. A name given twice, or ``{"name": 2}``, waits for
-    two emissions. ``at_least``: fire on so many of the (different) names; all of them when left out; 1 is any-of.
-    ``timeout``: seconds after this call's commit; a join that has not fired by then is over, and ``on_timeout`` runs: a
-    ``call(...)``, or a task, which gets the join's own ``data``.
+    two emissions. ``signal("name")``: its event comes from outside, and the run stays open until it does; without this
+    a run in which nothing goes on any more ends as stranded. ``at_least``: fire on so many of the (different) names;
+    all of them when left out; 1 is any-of. ``timeout``: seconds after this call's commit; a join that has not fired by
+    then is over, and ``on_timeout`` runs: a ``call(...)``, or a task, which gets the join's own ``data``.
 
     Raises UsageError for what cannot be meant in any of these.
     """
     return _join(task, data, on, at_least, timeout, on_timeout, "join")
+
+
+def signal(name: str, count: int = 1) -> Signal:
+    """For ``join(..., on=[...])``: wait for ``count`` events ``name`` from outside, sent by ``client.signal`` or
+    ``pwf signal``. As long as the join waits, its run stays open.
+
+    Raises UsageError for a name that no event can have and for a count that is not 1 or more.
+    """
+    if type(count) is not int or count < 1:
+        raise UsageError(f"signal({brief(name)}, {brief(count)}): how many signals to wait for: 1 or more")
+    return Signal(event_name(name, "signal("), count)
 
 
 def fork(calls: Iterable[Call], *, then: TaskRef | Call) -> Fork:
@@ -177,7 +205,7 @@ def emit_events(*names_and_data: Any) -> list[Action]:
     return [Emit(event_name(name, "emit_events("), data) for name, data in pairs]
 
 
-def publish_on_events(task: TaskRef, data: Any, *names: str) -> list[Action]:
+def publish_on_events(task: TaskRef, data: Any, *names: Awaited) -> list[Action]:
     """``publish_on_events("task", data, "event1", "event2")``: one ``join``, in a list, so that lists concatenate.
 
     A name given twice waits for two emissions. Raises UsageError as ``join`` does.
@@ -290,11 +318,12 @@ def _join(
     where: str,
 ) -> Join:
     then = Call(task_name(task, f"{where}("), data)
-    needs = _needs(on, where)
+    needs, outside = _needs(on, where)
     if on_timeout is not None and timeout is None:
         raise UsageError(f"{where}(on_timeout={brief(on_timeout)}): needs a timeout as well: timeout=seconds")
     late = None if on_timeout is None else _as_call(on_timeout, data, f"{where}(on_timeout=")
-    return Join(then, tuple(needs.items()), _at_least(at_least, len(needs), where), _timeout(timeout, where), late)
+    least = _at_least(at_least, len(needs), where)
+    return Join(then, tuple(needs.items()), least, _timeout(timeout, where), late, outside)
 
 
 def _as_call(task: TaskRef | Call, data: Any, where: str) -> Call:
@@ -312,14 +341,17 @@ def _at_least(value: int | None, names: int, where: str) -> int:
     return value
 
 
-def _needs(on: object, where: str) -> dict[str, int]:
-    """How many emissions of each name, in the order of first mention."""
-    if isinstance(on, str | Mapping):
+def _needs(on: object, where: str) -> tuple[dict[str, int], tuple[str, ...]]:
+    """How many emissions of each name, in the order of first mention; and which names are signals."""
+    if isinstance(on, str | Mapping | Signal):
         on = [on]
     if isinstance(on, set | frozenset) or not isinstance(on, Iterable):
         raise UsageError(f"{where}(on={brief(on)}): takes a list of event names, which gives the order of the events")
     needs: dict[str, int] = {}
+    outside: dict[str, None] = {}
     for item in on:
+        if isinstance(item, Signal):
+            outside[item.name], item = None, {item.name: item.count}
         for name, count in item.items() if isinstance(item, Mapping) else ((item, 1),):
             if type(count) is not int or count < 1:
                 raise UsageError(
@@ -328,4 +360,4 @@ def _needs(on: object, where: str) -> dict[str, int]:
             needs[event_name(name, f"{where}(on=")] = needs.get(name, 0) + count
     if not needs:
         raise UsageError(f"{where}(on=[]): waits for nothing: name the events, or use call(task, data)")
-    return needs
+    return needs, tuple(outside)

@@ -77,7 +77,8 @@ class Admin:
 
     def runs(self, limit: int = 50) -> list[RunSummary]:
         """The runs that are open, then those that have ended; of each the newest ``limit``, newest first."""
-        return [*self._summaries(OPEN, limit), *self._summaries(FINISHED, limit)]
+        ended = [run for run in self._summaries(FINISHED, limit) if run.status != "running"]  # some go on again
+        return [*self._summaries(OPEN, limit), *ended]
 
     def _summaries(self, index: str, limit: int) -> list[RunSummary]:
         newest = self._newest(index, limit)
@@ -235,6 +236,8 @@ class Admin:
         if reply.held:
             self._store.index_add(FINISHED, [(run_id.encode(), now_ms)])
             self._store.index_remove(OPEN, [run_id.encode()])
+            if self._store.txns([self._steps.confirm(run_id)])[0].held:  # a signal has revived it meanwhile
+                self._store.index_add(OPEN, [(run_id.encode(), now_ms)])
 
     # ── unreadable messages ───────────────────────────────────────────────────────────────────
 

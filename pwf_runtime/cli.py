@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
         ("cancel", "End a run now."),
     ):
         command(name, name, text).add_argument("run", metavar="RUN", help="the run's id")
+    _signal(command("signal", "send_signal", "Bring an event into a run from outside."))
     _export(command("export", "export", "Write what happened in a run as a scenario for `pwsim replay`."))
     _dead(commands, command)
     command("doctor", "doctor", "Check both servers and their settings.")
@@ -115,6 +116,13 @@ def _publish(made: argparse.ArgumentParser) -> None:
     made.add_argument("--run-id", metavar="ID", help="publishing the same twice under one id begins one run")
     made.add_argument("--wait", action="store_true", help="until the run has ended, and show its result")
     made.add_argument("--timeout", type=float, metavar="S", help="how long to wait (default: without end)")
+
+
+def _signal(made: argparse.ArgumentParser) -> None:
+    made.add_argument("run", metavar="RUN", help="the run's id")
+    made.add_argument("event", metavar="EVENT", help="the event's name, as a join of the run waits for it")
+    made.add_argument("data", metavar="DATA_JSON", nargs="?", default="null", help="its data (default: null)")
+    made.add_argument("--signal-id", metavar="ID", help="sending the same twice under one id is one signal")
 
 
 def _export(made: argparse.ArgumentParser) -> None:

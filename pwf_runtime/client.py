@@ -1,4 +1,4 @@
-"""Begin runs, wait for them, look at them, change their course.
+"""Begin runs, send them signals, wait for them, look at them, change their course.
 
 What must live here: what a program that uses workflows meets. What must never: a rule of the protocol; a client's
 publish is a machine like all else, and the courier brings it to its end.
@@ -15,17 +15,19 @@ from typing import Any, Literal, TypeAlias, cast
 from msgspec import Struct
 
 from . import codec
-from .actions import task_name
+from .actions import event_name, task_name
 from .admin import Admin
 from .clock import Clock, SystemClock
 from .config import MEMORY_URL, Settings, amqp_url, redis_url
 from .core import keys as k
+from .core import signal as s
+from .core.model import Signal
 from .core.start import Begun, Conflict, StartMachine
 from .core.steps import Steps
 from .core.txn import Get, Txn
 from .courier import Begin, Courier
 from .describe import RunDescription, dead_reason, describe, explain, stranded_reason, unknown_run, waits_for
-from .errors import RunConflict, Unavailable, UsageError, WaitTimeout
+from .errors import RunConflict, RunEnded, SignalConflict, Unavailable, UsageError, WaitTimeout
 from .store.base import Store
 from .store.memory import MemoryStore
 from .transport.base import Transport
@@ -37,7 +39,7 @@ log = logging.getLogger("pwf")
 
 FIRST_LOOK_S = 0.005
 LAST_LOOK_S = 0.1
-MAX_RUN_ID_BYTES = 200
+MAX_ID_BYTES = 200
 
 Status: TypeAlias = Literal["completed", "stranded", "cancelled", "dead"]
 
@@ -45,7 +47,8 @@ Status: TypeAlias = Literal["completed", "stranded", "cancelled", "dead"]
 class RunOutcome(Struct, frozen=True):
     """How a run ended.
 
-    ``status``: ``completed``; ``stranded`` (joins wait for events that nothing can emit any more); ``cancelled``; or
+    ``status``: ``completed``; ``stranded`` (joins wait for events that no call can emit any more; a signal may still
+    bring them, and then the run goes on); ``cancelled``; or
     ``dead`` (every open call has used up its attempts: it may go on when they are redriven). ``result`` is what
     ``result(...)`` of its last call said, None if none did. ``reason`` says why it is not completed.
     """
@@ -54,6 +57,13 @@ class RunOutcome(Struct, frozen=True):
     status: Status
     result: Any = None
     reason: str = ""
+
+
+class SentSignal(Struct, frozen=True):
+    """A signal that its run has. ``created``: by this very sending, and not by an earlier one of the same id."""
+
+    signal_id: str
+    created: bool
 
 
 class RunHandle:
@@ -67,6 +77,10 @@ class RunHandle:
     def wait(self, timeout: float | None = None) -> RunOutcome:
         """The outcome, when there is one. Raises WaitTimeout after ``timeout`` seconds, which says what is open."""
         return self._client.wait(self.id, timeout)
+
+    def signal(self, event: str, data: Any = None, *, signal_id: str | None = None) -> SentSignal:
+        """As ``Client.signal`` to this run."""
+        return self._client.signal(self.id, event, data, signal_id=signal_id)
 
     def __repr__(self) -> str:
         return f"<run {self.id}>"
@@ -92,7 +106,8 @@ class Client:
         self._clock = clock or SystemClock()
         self._worker = worker
         self._courier = Courier(store, transport, self._clock, self._settings.timeout)
-        self._starts = StartMachine(Steps(self._settings.lease_ms, self._settings.retention_ms))
+        steps = Steps(self._settings.lease_ms, self._settings.retention_ms)
+        self._starts, self._signals = StartMachine(steps), s.SignalMachine(steps)
         self.admin = Admin(store, self._courier, self._clock, self._settings)
 
     # ── begin ─────────────────────────────────────────────────────────────────────────────────
@@ -155,6 +170,55 @@ class Client:
                 message.queue,
             )
         return RunHandle(self, message.run_id, end.created)
+
+    # ── signal ────────────────────────────────────────────────────────────────────────────────
+
+    def signal(self, run_id: str, event: str, data: Any = None, *, signal_id: str | None = None) -> SentSignal:
+        """Bring an event into a run from outside, as if one of its calls had emitted it. Durable on return.
+
+        Joins of the run that wait for ``event`` count it, whether they are armed already or later. A run that is
+        stranded goes on, if its retention is not over. With a ``signal_id`` the same signal can be sent again and is
+        one signal (as long as the run's result is kept); left out, an id is drawn.
+
+        Raises SignalConflict if the run has another signal of this id, RunEnded for a run that is completed or
+        cancelled, UsageError for one that is unknown, UsageError and DataError for what cannot be meant, Unavailable
+        when a server does not answer: then it may have been sent, and sending it with the same ``signal_id`` is safe.
+        """
+        run, name = _checked_id(run_id), event_name(event, "signal(..., ")
+        payload = codec.encode(data, "data")
+        drawn = _checked_id(signal_id, "signal_id") if signal_id is not None else secrets.token_hex(10)
+        try:
+            (end,) = self._courier.run(
+                self._signals, [lambda now_ms: self._signals.begin(run, Signal(drawn, name, payload, now_ms))]
+            )
+        except Unavailable as error:
+            raise type(error)(
+                f"{error}; may have been sent: signal {name!r} to run {run!r}: send it again with "
+                f"signal_id={drawn!r} to be sure"
+            ) from error
+        return self._sent(run, name, drawn, end)
+
+    def _sent(self, run: str, event: str, signal_id: str, end: s.End) -> SentSignal:
+        if isinstance(end, s.Conflict):
+            there = "other data" if end.there.event == event else f"event {end.there.event!r}"
+            raise SignalConflict(
+                f"run {run!r} has signal {signal_id!r} already, with {there}: choose another signal_id, "
+                "or send what was sent before"
+            )
+        if isinstance(end, s.Refused):
+            if not end.status:
+                raise unknown_run(run)
+            raise RunEnded(
+                f"signal {event!r} to run {run!r}: it is {end.status}, and nothing can be brought to it any more; "
+                "begin another run, or signal one that `pwf runs` lists as running or stranded"
+            )
+        if not end.routed:
+            log.warning(
+                "signal %r is in run %s, but the queue of its first task does not exist: it waits for a worker",
+                event,
+                run,
+            )
+        return SentSignal(signal_id, end.created)
 
     # ── look ──────────────────────────────────────────────────────────────────────────────────
 
@@ -264,10 +328,10 @@ def _embedded(apps: Sequence[Workflow], settings: Settings) -> Client:
     return Client(apps, store, broker.transport(), settings, clock=clock, worker=worker)
 
 
-def _checked_id(run_id: str) -> str:
-    if not isinstance(run_id, str) or not run_id or not run_id.isprintable() or len(run_id.encode()) > MAX_RUN_ID_BYTES:
+def _checked_id(given: str, name: str = "run_id") -> str:
+    if not isinstance(given, str) or not given or not given.isprintable() or len(given.encode()) > MAX_ID_BYTES:
         raise UsageError(
-            f"run_id={codec.brief(run_id)}: a run's id is a str of 1 to {MAX_RUN_ID_BYTES} bytes, "
+            f"{name}={codec.brief(given)}: a {name.partition('_')[0]}'s id is a str of 1 to {MAX_ID_BYTES} bytes, "
             "without control characters"
         )
-    return run_id
+    return given

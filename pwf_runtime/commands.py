@@ -20,7 +20,7 @@ from . import supervise
 from .cli import FAILED, OK
 from .client import Client, connections
 from .config import Settings, amqp_url, redis_url
-from .describe import RunDescription
+from .describe import RunDescription, named
 from .doctor import Finding
 from .errors import PwfError, ServerRefused, UsageError
 from .worker import Worker
@@ -119,11 +119,15 @@ def _client(chosen: Namespace) -> Iterator[Client]:
         yield client
 
 
-def publish(chosen: Namespace) -> int:
+def _data(chosen: Namespace) -> Any:
     try:
-        data = json.loads(chosen.data)
+        return json.loads(chosen.data)
     except ValueError as error:
         raise UsageError(f"DATA_JSON {chosen.data!r} is no JSON: {error}; quote it for the shell") from error
+
+
+def publish(chosen: Namespace) -> int:
+    data = _data(chosen)
     if "." not in chosen.task:
         raise UsageError(f"{chosen.task!r}: write QUEUE.TASK, such as users.register_user")
     with _client(chosen) as client:
@@ -156,10 +160,12 @@ def _print_run(run: RunDescription) -> None:
     for call in run.calls:
         print(f"  call {call.call_id}  {call.task}  {call.state}  attempt {call.attempt}  {call.error}".rstrip())
     for join in run.joins:
-        needs = ", ".join(f"{need.name} {need.have}/{need.count}" for need in join.needs)
+        needs = ", ".join(f"{named(need)} {need.have}/{need.count}" for need in join.needs)
         print(f"  join {join.join_id}  -> {join.task}  {join.state}  {needs}")
     for name, count in run.events.items():
         print(f"  event {name}  {count}")
+    for each in run.signals:
+        print(f"  signal {each.signal_id}  {each.event}  sent {when(each.sent_ms)}")
     if run.result is not None:
         print(f"  result {to_json(run.result)}")
 
@@ -178,6 +184,14 @@ def explain(chosen: Namespace) -> int:
     with _client(chosen) as client:
         text = client.explain(chosen.run)
     put({"run_id": chosen.run, "text": text} if chosen.json else text, chosen)
+    return OK
+
+
+def send_signal(chosen: Namespace) -> int:
+    data = _data(chosen)
+    with _client(chosen) as client:
+        sent = client.signal(chosen.run, chosen.event, data, signal_id=chosen.signal_id)
+    put(sent if chosen.json else sent.signal_id, chosen)
     return OK
 
 

@@ -14,8 +14,9 @@ from msgspec import MsgspecError, Struct
 
 from . import codec
 from .core import keys as k
+from .core.model import Signal
 from .core.txn import Holder, Scan, Txn
-from .core.wire import decode_failure, decode_join, decode_outbox, decode_record, number
+from .core.wire import decode_failure, decode_join, decode_outbox, decode_record, decode_signal, number
 from .errors import PwfError, RunDamaged, UsageError
 from .store.base import Store
 
@@ -44,11 +45,12 @@ class CallDescription(Struct, frozen=True):
 
 
 class NeedDescription(Struct, frozen=True):
-    """``have`` events of ``count`` that are needed of a name."""
+    """``have`` events of ``count`` that are needed of a name. ``outside``: they are signals."""
 
     name: str
     count: int
     have: int
+    outside: bool = False
 
 
 class JoinDescription(Struct, frozen=True):
@@ -65,8 +67,16 @@ class JoinDescription(Struct, frozen=True):
         return tuple(need for need in self.needs if need.have < need.count)
 
 
+class SignalDescription(Struct, frozen=True):
+    """A signal that the run received. ``sent_ms`` is the sender's clock."""
+
+    signal_id: str
+    event: str
+    sent_ms: int
+
+
 class RunDescription(Struct, frozen=True):
-    """A run. ``calls``: those that are open. Joins and events are kept until it completes."""
+    """A run. ``calls``: those that are open. Joins and events are kept until it completes, signals as its result."""
 
     run_id: str
     task: str
@@ -79,6 +89,7 @@ class RunDescription(Struct, frozen=True):
     joins: tuple[JoinDescription, ...]
     events: dict[str, int]
     result: Any = None
+    signals: tuple[SignalDescription, ...] = ()
 
 
 def describe(store: Store, run_id: str, now_ms: int) -> RunDescription:
@@ -106,15 +117,17 @@ def _described(store: Store, run_id: str, fields: dict[str, bytes], now_ms: int)
         joins=tuple(sorted(_joins(fields), key=lambda join: join.join_id)),
         events=_events(fields),
         result=None if result is None else codec.decode(result),
+        signals=tuple([SignalDescription(each.signal_id, each.event, each.sent_ms) for each in signals(fields)]),
     )
 
 
 _READERS: tuple[tuple[str, Callable[[bytes], Any]], ...] = (
-    ("started|finished|open|armed|dead|[ew]:.*#|j:.*:got#|c:.*:[aubn]", int),
+    ("started|finished|open|armed|dead|inbox#|[ew]:.*#|j:.*:got#|c:.*:[aubn]", int),
     ("c:.*:r", decode_record),
     ("c:.*:o", decode_outbox),
     ("c:.*:e", decode_failure),
     ("j:[^:]*:r", decode_join),
+    ("s:.*", decode_signal),
     ("status|task", bytes.decode),
 )
 
@@ -148,6 +161,12 @@ def read_fields(store: Store, run_id: str) -> dict[str, bytes]:
         fields |= page
         if not cursor:
             return fields
+
+
+def signals(fields: dict[str, bytes]) -> list[Signal]:
+    """The signals among a run's fields, in the order of their senders' clocks."""
+    received = [decode_signal(value) for field, value in fields.items() if field.startswith(k.received(""))]
+    return sorted(received, key=lambda signal: (signal.sent_ms, signal.signal_id))
 
 
 def _calls(store: Store, run_id: str, fields: dict[str, bytes], now_ms: int) -> tuple[CallDescription, ...]:
@@ -191,21 +210,25 @@ def _joins(fields: dict[str, bytes]) -> list[JoinDescription]:
             join_id, join = field[2 : 2 + ID_LENGTH], decode_join(value)
             state = fields.get(k.join_state(join_id), b"gone").decode()
             needs = tuple(
-                NeedDescription(_shown(need.name), need.count, number(fields.get(k.length(k.events(need.name)))))
+                NeedDescription(_shown(need.name), need.count, _count(fields, need.name), need.outside)
                 for need in join.needs
             )
             found.append(JoinDescription(join_id, join.then.task, state, join.at_least, needs))
     return found
 
 
+def _count(fields: dict[str, bytes], event: str) -> int:
+    return number(fields.get(k.length(k.events(event))))
+
+
 def _shown(name: str) -> str:
     """The private event of a fork's member is shown as what it stands for."""
-    return f"the end of call {name[1:]}" if name.startswith("~") else name
+    return f"the end of call {name[1:]}" if name.startswith(k.OWN) else name
 
 
 def _events(fields: dict[str, bytes]) -> dict[str, int]:
     names = [field[2:-1] for field in fields if field.startswith("e:") and field.endswith("#")]
-    return {name: int(fields[k.length(k.events(name))]) for name in sorted(names) if not name.startswith("~")}
+    return {name: _count(fields, name) for name in sorted(names) if not name.startswith(k.OWN)}
 
 
 # ── in words ──────────────────────────────────────────────────────────────────────────────────
@@ -217,9 +240,10 @@ def explain(run: RunDescription, now_ms: int) -> str:
     if run.status == "running":
         lines[0] += f", begun {seconds(now_ms - run.started_ms)} ago: {waits_for(run)}"
     lines += [f"  call {call.call_id} {call.task}: {_why(run, call, now_ms)}" for call in run.calls]
-    lines += [f"  join -> {join.task}: {_lacking(join)}" for join in run.joins if join.state == "armed"]
+    lines += [f"  join -> {join.task}: {_waits(join)}" for join in run.joins if join.state == "armed"]
     if run.status == "stranded":
-        lines.append("  nothing is open that could still emit these events; look for the task that should have")
+        lines.append("  nothing is open that could still emit these events; look for the task that should have, or")
+        lines.append(f"  bring them from outside: pwf signal {run.run_id} EVENT DATA_JSON")
     return "\n".join(lines)
 
 
@@ -232,7 +256,7 @@ def waits_for(run: RunDescription) -> str:
         states.setdefault(call.state, []).append(call.task)
     parts = [f"{len(tasks)} {state} ({', '.join(sorted(set(tasks)))})" for state, tasks in sorted(states.items())]
     armed = [join for join in run.joins if join.state == "armed"]
-    parts += [f"a join for {join.task} lacks {_lacking(join)}" for join in armed[:5]]
+    parts += [f"a join for {join.task} {_waits(join)}" for join in armed[:5]]
     return "; ".join(parts) or "nothing is open, it is about to end"
 
 
@@ -253,9 +277,19 @@ def stranded_reason(run: RunDescription) -> str:
 
 
 def _lacking(join: JoinDescription) -> str:
-    lacks = ", ".join(f"{need.name} ({need.have} of {need.count})" for need in join.lacks) or "nothing, it is firing"
+    lacks = ", ".join(f"{named(need)} ({need.have} of {need.count})" for need in join.lacks) or "nothing, it is firing"
     some = f"any {join.at_least} of {len(join.needs)} names, open are: " if join.at_least < len(join.needs) else ""
     return some + lacks
+
+
+def named(need: NeedDescription) -> str:
+    """What is needed, by its name."""
+    return f"the signal {need.name} from outside" if need.outside else need.name
+
+
+def _waits(join: JoinDescription) -> str:
+    """It waits for what only the outside can bring; else it lacks what its run should."""
+    return f"{'waits for' if any(need.outside for need in join.lacks) else 'lacks'} {_lacking(join)}"
 
 
 def _why(run: RunDescription, call: CallDescription, now_ms: int) -> str:

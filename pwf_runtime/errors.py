@@ -21,6 +21,14 @@ class RunConflict(UsageError):
     """This ``run_id`` is taken by a run with another task or other data."""
 
 
+class SignalConflict(UsageError):
+    """This ``signal_id`` is taken by a signal to the same run with another event or other data."""
+
+
+class RunEnded(UsageError):
+    """The run has ended, and nothing can be brought to it any more."""
+
+
 class DecodeError(PwfError):
     """Bytes that came in cannot be read. ``body`` keeps them."""
 

@@ -134,7 +134,7 @@ class _Notes:
             return op
         length = self._length.pop(run_id, self._limit)
         items = [k.item(LIST, i) for i in range(max(0, length - self._limit), length + AHEAD)]
-        return Keep((*op.fields, k.length(LIST), *items))
+        return replace(op, fields=(*op.fields, k.length(LIST), *items))
 
 
 def _holder(state: Any) -> Any:

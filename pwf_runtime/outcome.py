@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .actions import Call, Emit, Fork, Join, Result
+from .actions import Call, Emit, Fork, Join, Result, Signal
 from .codec import brief, encode
 from .core.model import Event, Failure, Need, NewCall, NewFork, NewJoin, Outcome
 from .errors import DataError, DecodeError, PwfError, UsageError
@@ -87,7 +87,7 @@ class _Reading:
     def new_join(self, join: Join) -> NewJoin:
         return NewJoin(
             then=self.new_call(join.then, join),
-            needs=tuple(Need(name, count) for name, count in join.on),
+            needs=tuple(Need(name, count, name in join.outside) for name, count in join.on),
             at_least=join.at_least,
             timeout_ms=None if join.timeout is None else milliseconds(join.timeout),
             on_timeout=None if join.on_timeout is None else self.new_call(join.on_timeout, join.on_timeout),
@@ -117,6 +117,8 @@ def _no_action(value: object, place: str) -> str:
     if inspect.iscoroutine(value):
         value.close()  # else Python warns that it was never awaited, far from here
         return f"{shown}, a coroutine: await it, in an `async def` task"
+    if isinstance(value, Signal):
+        return f"{shown}, which comes from outside: wait for it with join(task, data, on=[{value}])"
     if hasattr(value, "__pwf_tasks__"):
         return f"{shown}, a task and not an action: write call(task, data)"
     return (

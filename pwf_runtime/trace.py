@@ -32,7 +32,7 @@ from msgspec.msgpack import Ext
 
 from . import chores
 from .clock import Clock
-from .core import delivery, effects, inputs, model, recover, retry, start, states, sweep, txn
+from .core import delivery, effects, inputs, model, recover, retry, signal, start, states, sweep, txn
 from .core.machine import Machine
 from .core.steps import Steps
 
@@ -84,7 +84,7 @@ def _types(*modules: ModuleType) -> dict[str, type[Struct]]:
     return found
 
 
-TYPES = _types(model, txn, effects, inputs, states, start, sweep, recover, retry, chores)
+TYPES = _types(model, txn, effects, inputs, states, start, signal, sweep, recover, retry, chores)
 _NAMES = {kind: name for name, kind in TYPES.items()}
 
 

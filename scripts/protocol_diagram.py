@@ -16,6 +16,7 @@ from pathlib import Path
 from pwf_runtime.core.delivery import FOUND, GRANTED, ONWARD, DeliveryMachine
 from pwf_runtime.core.machine import Machine, Row
 from pwf_runtime.core.recover import MarkMachine, ScanMachine
+from pwf_runtime.core.signal import SignalMachine
 from pwf_runtime.core.start import StartMachine
 from pwf_runtime.core.sweep import SweepMachine
 
@@ -24,6 +25,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "protocol.md"
 MACHINES: Mapping[str, type[Machine]] = {
     "delivery": DeliveryMachine,
     "start": StartMachine,
+    "signal": SignalMachine,
     "sweep": SweepMachine,
     "mark": MarkMachine,
     "scan": ScanMachine,

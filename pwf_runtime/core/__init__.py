@@ -13,5 +13,5 @@ Rules of this floor:
 
 Reading order: ``model`` (nouns), ``txn`` (what a store can do), ``effects`` and ``inputs``
 (what is asked and answered), ``steps`` (each transaction of the protocol), ``delivery`` (the
-machine of one delivery), then the smaller machines ``start``, ``sweep`` and ``recover``.
+machine of one delivery), then the smaller machines ``start``, ``signal``, ``sweep`` and ``recover``.
 """

@@ -21,6 +21,11 @@ ROOT_CALL = derive("", "root")
 """The id of every run's first call (ids need to be unique within a run only)."""
 
 
+def signal_call(signal_id: str) -> str:
+    """The id of the call that a signal is. No call has this parent, so it is no other call's id."""
+    return derive("~signal", signal_id)
+
+
 def fraction(*parts: object) -> float:
     """A number in [0, 1) that is fixed by ``parts``: jitter without chance."""
     digest = blake2b("/".join(map(str, parts)).encode(), digest_size=4).digest()

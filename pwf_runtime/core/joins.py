@@ -102,4 +102,4 @@ def portion(wanted: tuple[tuple[str, int, int], ...]) -> tuple[tuple[tuple[str, 
 def received(name: str, value: bytes) -> Event:
     """An event as the task gets it. A fork's member is named by its task."""
     stored = decode_event(value)
-    return Event(stored.task.partition(".")[2] if name.startswith("~") else name, stored.data)
+    return Event(stored.task.partition(".")[2] if name.startswith(k.OWN) else name, stored.data)

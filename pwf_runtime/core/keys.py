@@ -6,7 +6,8 @@ field                      holds
 ``status``                 ``running``, then ``completed``, ``stranded`` or ``cancelled``
 ``task`` ``digest``        what the run was begun with; tells a repeated start from a conflict
 ``started`` ``finished``   creation and end, ms
-``open``                   calls created and not yet settled; a dead call stays open
+``open``                   calls created and not yet settled; a dead call stays open; and armed joins that wait for
+                           the outside and have no timer
 ``armed``                  joins that may still fire
 ``dead``                   calls that used up their attempts
 ``result``                 what the run returns: the result committed last
@@ -17,6 +18,8 @@ field                      holds
 ``c:ID:b``                 attempts that do not count: before a redrive, claims given back, claims without its task
 ``c:ID:n``                 how many claims were by workers that do not have its task
 ``c:ID:x``                 what its steps (``ctx.step``) have returned
+``s:ID``                   the signal that the call ID is: that it was received, kept as long as the run's result
+``inbox`` (list)           the names of these fields
 ``h`` (list)               what happened, where workers keep a history (outside the core: ``facts``)
 ``e:NAME`` (list)          the events of a name in commit order
 ``w:NAME`` (list)          the joins that wait for a name
@@ -25,7 +28,7 @@ field                      holds
 ``j:ID:m:NAME``            that this name is marked
 =========================  ==================================================================
 
-A call's lease is named by the call's id. Names that start with ``~`` are the library's own.
+A call's lease is named by the call's id.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ RUNNING, COMPLETED, STRANDED, CANCELLED = b"running", b"completed", b"stranded",
 READY, COMMITTED, DEAD = b"ready", b"committed", b"dead"
 ARMED_STATE, FIRED, EXPIRED = b"armed", b"fired", b"expired"
 MARKED = b"1"
+OWN = "~"
+"""Names that begin so are the library's own."""
 
 
 def state(call: str) -> str:
@@ -76,6 +81,13 @@ def strangers(call: str) -> str:
 
 def steps(call: str) -> str:
     return f"c:{call}:x"
+
+
+INBOX = "inbox"
+
+
+def received(call: str) -> str:
+    return f"s:{call}"
 
 
 def call_fields(call: str) -> tuple[str, ...]:
@@ -119,4 +131,4 @@ def item(list_name: str, index: int) -> str:
 
 def private_event(call: str) -> str:
     """The event by which a member of a fork reports its result."""
-    return f"~{call}"
+    return f"{OWN}{call}"

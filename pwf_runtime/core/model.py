@@ -51,10 +51,11 @@ class Event(Struct, frozen=True):
 
 
 class Need(Struct, frozen=True, array_like=True):
-    """``count`` events of one name."""
+    """``count`` events of one name. ``outside``: they are signals, which no call of the run brings about."""
 
     name: str
     count: int
+    outside: bool = False
 
 
 class NewJoin(Struct, frozen=True):
@@ -162,6 +163,11 @@ class JoinRecord(Struct, frozen=True, omit_defaults=True):
         """Whether fewer names than all of them fire it."""
         return self.at_least < len(self.needs)
 
+    @property
+    def keeps_open(self) -> bool:
+        """Whether its run stays open for it: it waits for the outside. With a timer it need not: that is open, too."""
+        return not self.timer and any(need.outside for need in self.needs)
+
 
 class StoredEvent(Struct, frozen=True, array_like=True):
     """An event as the run keeps it: its data and who emitted it."""
@@ -169,6 +175,22 @@ class StoredEvent(Struct, frozen=True, array_like=True):
     data: bytes
     call_id: str
     task: str
+
+
+class Signal(Struct, frozen=True, array_like=True):
+    """An event that comes from outside, as the run keeps it: a second one with this id is the same, or a mistake.
+
+    ``sent_ms`` is the sender's clock.
+    """
+
+    signal_id: str
+    event: str
+    data: bytes
+    sent_ms: int
+
+    def is_same(self, other: Signal) -> bool:
+        """Whether it says the same, whenever it was sent."""
+        return (self.event, self.data) == (other.event, other.data)
 
 
 class Waiter(Struct, frozen=True, array_like=True):

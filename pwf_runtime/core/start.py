@@ -65,6 +65,20 @@ class Closing(Struct, frozen=True):
     conflict: str
 
 
+class Confirming(Struct, frozen=True):
+    """Looking whether it is still ended: a signal may have revived it meanwhile."""
+
+    message: Message
+    conflict: str
+
+
+class Reopening(Struct, frozen=True):
+    """It is not: adding it to the open ones again."""
+
+    message: Message
+    conflict: str
+
+
 class Begun(Struct, frozen=True):
     """The run is there. ``created``: by this start; ``routed``: its queue exists."""
 
@@ -89,7 +103,9 @@ class StartMachine(Machine):
         Row(Relisting, Indexed, "_relisted", (Publishing,)),
         Row(Publishing, Published, "_published", (Begun, Waiting)),
         Row(Waiting, Indexed, "_waited", (Begun,)),
-        Row(Closing, Indexed, "_closed", (Begun, Conflict)),
+        Row(Closing, Indexed, "_closed", (Confirming,)),
+        Row(Confirming, TxnReply, "_confirmed", (Reopening, Begun, Conflict)),
+        Row(Reopening, Indexed, "_reopened", (Begun, Conflict)),
     )
 
     def __init__(self, steps: Steps) -> None:
@@ -132,9 +148,19 @@ class StartMachine(Machine):
         return Begun(state.message, state.created, routed=False), None
 
     def _closed(self, state: Closing, _done: Indexed, _now_ms: int) -> Step:
-        if state.conflict:
-            return Conflict(state.message, state.conflict), None
-        return Begun(state.message, False), None
+        return Confirming(state.message, state.conflict), self.steps.confirm(state.message.run_id)
+
+    def _confirmed(self, state: Confirming, reply: TxnReply, now_ms: int) -> Step:
+        if not reply.held:
+            return self._over(state.message, state.conflict)
+        entry = (state.message.run_id.encode(), now_ms)
+        return Reopening(state.message, state.conflict), IndexAdd(OPEN, (entry,))
+
+    def _reopened(self, state: Reopening, _done: Indexed, _now_ms: int) -> Step:
+        return self._over(state.message, state.conflict)
+
+    def _over(self, message: Message, conflict: str) -> Step:
+        return (Conflict(message, conflict) if conflict else Begun(message, False)), None
 
 
 def _difference(message: Message, digest: bytes, task: str, digest_there: bytes) -> str:

@@ -31,6 +31,7 @@ from .model import (
     NewJoin,
     Outbox,
     Outcome,
+    Signal,
     StoredEvent,
     Waiter,
 )
@@ -289,10 +290,8 @@ class Steps:
         """Create the joined call, once. ``marks``: how many names were marked when this was decided."""
         joined = joined_call(join)
         then = CallRecord(record.then.task, record.then.data, record.parent, now_ms, join=join, ranked=record.ranked)
-        opened = 1
-        drop: tuple[Op, ...] = ()
-        if record.timer:
-            drop, opened = (Delete(k.call_fields(record.timer)), Release(record.timer)), 0
+        opened = 0 if record.timer or record.keeps_open else 1  # it takes the place of what was open for the join
+        drop: tuple[Op, ...] = (Delete(k.call_fields(record.timer)), Release(record.timer)) if record.timer else ()
         return Txn(
             "fire",
             message.run_id,
@@ -333,7 +332,8 @@ class Steps:
     def complete(self, run_id: str, armed: int, now_ms: int) -> Txn:
         """End a run in which nothing is open. Joins that are still armed can never fire: it is stranded, and they are
         kept with it for people to see."""
-        end: tuple[Op, ...] = (Put(k.STATUS, k.STRANDED),) if armed else (Put(k.STATUS, k.COMPLETED), Keep(k.SUMMARY))
+        completed = (Put(k.STATUS, k.COMPLETED), Keep(k.SUMMARY, k.INBOX))
+        end: tuple[Op, ...] = (Put(k.STATUS, k.STRANDED),) if armed else completed
         return Txn(
             "complete",
             run_id,
@@ -343,8 +343,47 @@ class Steps:
         )
 
     def confirm(self, run_id: str) -> Txn:
-        """Is a run that was ended running after all? It is, if the store fell back to before its end."""
+        """Is a run that was ended running after all? It is, if the store fell back to before its end, or if a signal
+        revived it."""
         return Txn("confirm", run_id, (Is(k.STATUS, k.RUNNING),))
+
+    # ── signals ───────────────────────────────────────────────────────────────────────────────
+
+    def address(self, run_id: str, call: str) -> Txn:
+        """Read whether and where the run can receive the signal of this call, and whether it has."""
+        return Txn("address", run_id, then=(_addressee(call),))
+
+    def signal(self, message: Message, signal: Signal, task: bytes, *, revive: bool) -> Txn:
+        """Create a signal's call, committed: all that is left to do is to look for joins that wait for its event.
+
+        ``task``: the run's first task, so that it is the run whose queue the message goes to. ``revive``: the run is
+        stranded, and goes on.
+        """
+        call, need = message.call_id, Need(signal.event, 1)
+        writes: list[Op] = [
+            Put(k.received(call), encode(signal)),
+            Append(k.INBOX, k.received(call).encode()),
+            Put(k.state(call), k.COMMITTED),
+            Put(k.record(call), encode(CallRecord(message.task, signal.signal_id.encode(), "", signal.sent_ms))),
+            Put(k.outbox(call), encode(Outbox((), (need,), ()))),
+            Append(k.events(signal.event), encode(StoredEvent(signal.data, call, message.task))),
+            Add(k.OPEN, 1),
+        ]
+        if revive:
+            writes += [Put(k.STATUS, k.RUNNING), Delete((k.FINISHED,)), Expire(None)]
+        status = k.STRANDED if revive else k.RUNNING
+        return Txn(
+            "revive" if revive else "signal",
+            message.run_id,
+            compare=(Is(k.STATUS, status), Is(k.TASK, task), Is(k.received(call), None)),
+            then=tuple(writes),
+            otherwise=(_addressee(call),),
+        )
+
+
+def _addressee(call: str) -> Op:
+    """What a signal has to know of its run."""
+    return Get((k.STATUS, k.TASK, k.received(call), k.state(call)))
 
 
 def remember(message: Message, attempt: int, results: bytes) -> Txn:
@@ -388,6 +427,7 @@ class _Build:
         self.children: list[Child] = []
         self.emitted: dict[str, int] = {}
         self.armed: list[Armed] = []
+        self.opened = 0
 
     def call(self, new: NewCall, position: str, *, reports: bool = False, expires: str = "") -> str:
         call = derive(self.parent, position)
@@ -398,6 +438,7 @@ class _Build:
         if due_ms:
             self.ops.append(Put(k.due(call), b"%d" % due_ms))
         self.children.append(Child(call, new.task, due_ms))
+        self.opened += 1
         return call
 
     def event(self, name: str, data: bytes) -> None:
@@ -416,9 +457,10 @@ class _Build:
             waiter = Waiter(join, need.count, new.at_least, record.ranked)
             self.ops.append(Append(k.waiters(need.name), encode(waiter)))
         self.armed.append(Armed(join, new.needs, new.at_least))
+        self.opened += record.keeps_open
 
     def done(self) -> tuple[Outbox, list[Op]]:
-        if self.children:
-            self.ops.append(Add(k.OPEN, len(self.children)))
+        if self.opened:
+            self.ops.append(Add(k.OPEN, self.opened))
         emitted = tuple([Need(name, count) for name, count in self.emitted.items()])
         return Outbox(tuple(self.children), emitted, tuple(self.armed)), self.ops

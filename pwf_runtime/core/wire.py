@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from msgspec import Struct, msgpack
 
-from .model import CallRecord, Failure, JoinRecord, NewCall, Outbox, StoredEvent, Timer, Waiter
+from .model import CallRecord, Failure, JoinRecord, NewCall, Outbox, Signal, StoredEvent, Timer, Waiter
 
 T = TypeVar("T", bound=Struct)
 
@@ -18,6 +18,7 @@ decode_failure = msgpack.Decoder(Failure).decode
 decode_join = msgpack.Decoder(JoinRecord).decode
 decode_waiter = msgpack.Decoder(Waiter).decode
 decode_event = msgpack.Decoder(StoredEvent).decode
+decode_signal = msgpack.Decoder(Signal).decode
 decode_new_call = msgpack.Decoder(NewCall).decode
 decode_timer = msgpack.Decoder(Timer).decode
 decode_dead = msgpack.Decoder(tuple[str, str]).decode

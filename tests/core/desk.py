@@ -23,9 +23,10 @@ from pwf_runtime.core.ids import ROOT_CALL, derive
 from pwf_runtime.core.inputs import Acked, Entries, Indexed, Published, TaskDone, TaskFailed
 from pwf_runtime.core.joins import joined_call
 from pwf_runtime.core.machine import Machine
-from pwf_runtime.core.model import Event, Failure, Marker, Message, Need, NewCall, NewJoin, Outcome, Timer
+from pwf_runtime.core.model import Event, Failure, Marker, Message, Need, NewCall, NewJoin, Outcome, Signal, Timer
 from pwf_runtime.core.recover import MarkMachine, ScanMachine
 from pwf_runtime.core.retry import Retry
+from pwf_runtime.core.signal import SignalMachine
 from pwf_runtime.core.start import StartMachine
 from pwf_runtime.core.steps import Steps
 from pwf_runtime.core.sweep import SweepMachine
@@ -55,10 +56,21 @@ def event(name: str, data: bytes = b"") -> Event:
     return Event(name, data)
 
 
-def join(then: str, *names: str | tuple[str, int], at_least: int | None = None, **more: Any) -> NewJoin:
+def outside(name: str, count: int = 1) -> Need:
+    """A need that signals meet."""
+    return Need(name, count, outside=True)
+
+
+def join(then: str, *names: str | tuple[str, int] | Need, at_least: int | None = None, **more: Any) -> NewJoin:
     """A join of names, each with its count, on all of them or ``at_least`` so many."""
-    needs = tuple(Need(name, 1) if isinstance(name, str) else Need(*name) for name in names)
+    needs = tuple([_need(name) for name in names])
     return NewJoin(call(then), needs, len(needs) if at_least is None else at_least, **more)
+
+
+def _need(name: str | tuple[str, int] | Need) -> Need:
+    if isinstance(name, Need):
+        return name
+    return Need(name, 1) if isinstance(name, str) else Need(*name)
 
 
 class Clock:
@@ -79,6 +91,7 @@ class Desk:
         self.answers: dict[str, Answer] = dict(tasks or {})
         self.delivery = DeliveryMachine(self.steps, {f"q.{name}": policy for name in self.answers})
         self.starter = StartMachine(self.steps)
+        self.signaller = SignalMachine(self.steps)
         self.sweeper = SweepMachine(self.steps)
         self.marker = MarkMachine(INTERVAL_MS)
         self.scanner = ScanMachine(self.steps)
@@ -133,6 +146,11 @@ class Desk:
 
     def start(self, task: str, data: bytes = b"", run_id: str = RUN) -> Hand:
         return Hand(self, self.starter, *self.starter.begin(run_id, f"q.{task}", data, self.clock.ms))
+
+    def signal(self, name: str, data: bytes = b"", signal_id: str = "s", run_id: str = RUN) -> Hand:
+        """Somebody sends a signal."""
+        sent = Signal(signal_id, name, data, self.clock.ms)
+        return Hand(self, self.signaller, *self.signaller.begin(run_id, sent))
 
     def begin(self, task: str, data: bytes = b"") -> Message:
         """Begin the run, and take its first message from the queue."""

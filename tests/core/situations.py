@@ -8,14 +8,16 @@ from collections.abc import Callable
 
 from pwf_runtime.core import keys as k
 from pwf_runtime.core import recover as r
+from pwf_runtime.core import signal as g
 from pwf_runtime.core import states as s
 from pwf_runtime.core.effects import OPEN, TIMERS
 from pwf_runtime.core.inputs import Damaged
 from pwf_runtime.core.model import NewCall, NewFork, Outcome, Timer
+from pwf_runtime.core.start import Closing
 from pwf_runtime.core.sweep import ROUTES, Noting
 from pwf_runtime.core.wire import encode
 
-from .desk import BOOM, LEASE_MS, RUN, Desk, call, event, join
+from .desk import BOOM, LEASE_MS, RUN, Desk, call, event, join, outside
 
 LATER = 3_600_000
 DAMAGED = Damaged(RUN, "the field 'open' holds no number")
@@ -215,6 +217,61 @@ def forgotten_during_recovery() -> Desk:
     return desk
 
 
+def signalled() -> Desk:
+    """A signal before its join, one after, one again, one of the same id that says something else; with answers lost,
+    and without a queue."""
+    desk = Desk({"first": Outcome(joins=(join("last", outside("a"), outside("b")),)), "last": Outcome()})
+    message = desk.begin("first")
+    desk.signal("a").until(g.Signalling).lose().finish()
+    desk.deliver(message).finish()
+    desk.drain()
+    for name in ("a", "b"):
+        desk.signal(name).finish()
+    queue = desk.queues.pop("q")
+    desk.signal("b", signal_id="t").finish()
+    desk.queues["q"] = queue
+    desk.drain()
+    for name in ("a", "c"):
+        desk.signal(name).finish()
+    desk.signal("late", signal_id="u").finish()
+    desk.signal("a", run_id="no such run").finish()
+    return desk
+
+
+def stranded_desk(then: Outcome = Outcome()) -> Desk:  # noqa: B008
+    """A run in which nothing is open, with a join that waits for "a"."""
+    desk = Desk({"first": Outcome(joins=(join("last", "a"),)), "last": then})
+    desk.begin_and_drain("first")
+    return desk
+
+
+def revived() -> Desk:
+    """A stranded run gets its event from outside; another sender, and one who begins it again, are about it, too."""
+    desk = stranded_desk(Outcome(joins=(join("last", ("a", 2)),)))
+    slow, slower = desk.signal("b", signal_id="slow").until(g.Signalling), desk.start("first").until(Closing)
+    desk.signal("a").finish()
+    slower.finish()
+    slow.finish()
+    desk.drain()
+    return desk
+
+
+def revived_in_vain() -> Desk:
+    """While a sender is about to revive a run, it has been revived with the very signal and is stranded again; then,
+    while the sender takes it off the list, another signal revives it. Another is too late: the run has completed."""
+    desk = stranded_desk()
+    again = desk.signal("b").until(g.Signalling)
+    desk.signal("b").finish()
+    desk.drain()
+    again.until(g.Closing).go()
+    late = desk.signal("c", signal_id="late").until(g.Signalling)
+    desk.signal("a", signal_id="t").finish()
+    again.finish()
+    desk.drain()
+    late.finish()
+    return desk
+
+
 def many_fields() -> Desk:
     """A run too large to be scanned at once, and a join with more events than are read at once."""
     fan = Outcome(events=tuple(event("done") for _ in range(1_200)), joins=(join("last", ("done", 1_200)),))
@@ -264,6 +321,9 @@ SITUATIONS: tuple[Callable[[], Desk], ...] = (
     marked,
     recovered,
     forgotten_during_recovery,
+    signalled,
+    revived,
+    revived_in_vain,
     many_fields,
     damaged,
 )

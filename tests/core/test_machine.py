@@ -8,13 +8,14 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from pwf_runtime.core import delivery, effects, inputs, model, recover, start, states, steps, sweep, txn
+from pwf_runtime.core import delivery, effects, inputs, model, recover, signal, start, states, steps, sweep, txn
 from pwf_runtime.core.delivery import DeliveryMachine
 from pwf_runtime.core.effects import Ack
 from pwf_runtime.core.inputs import Acked, Published, TaskDone
 from pwf_runtime.core.machine import Machine, MissingTransition, Row
 from pwf_runtime.core.model import Message, Outcome
 from pwf_runtime.core.recover import MarkMachine, ScanMachine
+from pwf_runtime.core.signal import SignalMachine
 from pwf_runtime.core.start import StartMachine
 from pwf_runtime.core.states import Acking, Claiming, Done, Running
 from pwf_runtime.core.steps import Steps
@@ -23,9 +24,12 @@ from pwf_runtime.core.sweep import SweepMachine
 from .desk import Met
 from .situations import SITUATIONS
 
-MACHINES: tuple[type[Machine], ...] = (DeliveryMachine, StartMachine, SweepMachine, MarkMachine, ScanMachine)
+MACHINES: tuple[type[Machine], ...] = (
+    *(DeliveryMachine, StartMachine, SignalMachine),
+    *(SweepMachine, MarkMachine, ScanMachine),
+)
 ROWS = [(machine, row) for machine in MACHINES for row in machine.TABLE]
-MODULES = (model, txn, effects, inputs, states, steps, start, sweep, recover, delivery)
+MODULES = (model, txn, effects, inputs, states, steps, start, signal, sweep, recover, delivery)
 INPUTS: tuple[type[Struct], ...] = (
     txn.TxnReply,
     inputs.TaskDone,
@@ -73,6 +77,7 @@ def test_every_state_but_the_last_is_left_and_every_one_but_the_first_is_reached
     first = machine.TABLE[0].state
     assert left - reached <= {first}
     ends = {states.Done, start.Begun, start.Conflict, sweep.Swept, recover.Marked, recover.Scanned}
+    ends |= {signal.Signalled, signal.Conflict, signal.Refused}
     assert reached - left <= ends
 
 

@@ -19,8 +19,9 @@ from pwf_runtime import (
     publish_next,
     publish_on_events,
     result,
+    signal,
 )
-from pwf_runtime.actions import MAX_SECONDS, Call, Emit, Fork, Join, Result
+from pwf_runtime.actions import MAX_SECONDS, Call, Emit, Fork, Join, Result, Signal
 
 app = Workflow("users")
 other = Workflow("documents")
@@ -140,6 +141,39 @@ class TestJoin:
     def test_names_add_up_in_the_order_of_first_mention(self, on: Any, needs: object) -> None:
         made = join("finalize", 5, on=on)
         assert made == Join(Call("finalize", 5), needs, len(made.on))  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("on", "needs", "outside"),
+        [
+            (signal("a"), (("a", 1),), ("a",)),
+            (["b", signal("a")], (("b", 1), ("a", 1)), ("a",)),
+            ([signal("a", 2), {"b": 2}, signal("a")], (("a", 3), ("b", 2)), ("a",)),
+            (["a", signal("a")], (("a", 2),), ("a",)),
+            ([signal("b"), signal("a", count=2)], (("b", 1), ("a", 2)), ("b", "a")),
+        ],
+    )
+    def test_signals_are_counted_as_other_names_are(self, on: Any, needs: object, outside: object) -> None:
+        made = join("finalize", 5, on=on)
+        assert made == Join(Call("finalize", 5), needs, len(made.on), outside=outside)  # type: ignore[arg-type]
+
+    def test_signals_in_the_words_of_the_original(self) -> None:
+        (made,) = publish_on_events("finalize", 5, "a", signal("b"))
+        assert made == join("finalize", 5, on=["a", signal("b")])
+        assert str(signal("b")) == 'signal("b")'
+        assert signal("b") == Signal("b", 1)
+
+    @pytest.mark.parametrize(
+        ("name", "count", "error"),
+        [
+            ("", 1, r"signal\(''\): an event needs a name"),
+            ("~a", 1, r"signal\('~a'\): .*reserved"),
+            ("a", 0, r"signal\('a', 0\): how many signals to wait for: 1 or more"),
+            ("a", True, r"signal\('a', True\): how many"),
+        ],
+    )
+    def test_signals_that_cannot_be_meant(self, name: str, count: int, error: str) -> None:
+        with pytest.raises(UsageError, match=error):
+            signal(name, count)
 
     def test_at_least_counts_names_not_emissions(self) -> None:
         assert join("x", on=["a", "a", "b"], at_least=1).at_least == 1
