@@ -1,18 +1,22 @@
 """What happened in a world, as an observer of the store sees it: calls, joins, events, and who did what.
 
 The laws are checked against this, not against what the machines believe. It is kept from the transactions that were
-really performed (their operations and replies), so a broken protocol cannot talk its way out of it.
+really performed (their operations and replies), so a broken protocol cannot talk its way out of it. A history is a
+value: ``observe`` makes the next one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable
 from typing import TypeAlias
 
 from pwf_runtime.core import keys as k
 from pwf_runtime.core.model import CallRecord, JoinRecord, Outcome
 from pwf_runtime.core.txn import Append, Delete, Op, Put, Txn, TxnReply
 from pwf_runtime.core.wire import decode_event, decode_join, decode_record
+
+from .memo import Memo, same
 
 CallKey: TypeAlias = tuple[str, str]
 """(run_id, call_id)"""
@@ -40,6 +44,10 @@ class CallView:
         new.settled, new.dead, new.due_ms = self.settled, self.dead, self.due_ms
         return new
 
+    def content(self) -> Hashable:
+        progress = self.attempt, self.commits, self.settled, self.dead, self.due_ms
+        return self.key, self.path, self.record, self.outcome, progress
+
 
 class JoinView:
     """A join, as seen from outside."""
@@ -58,6 +66,9 @@ class JoinView:
         new.path = self.path
         new.fired, new.expired = self.fired, self.expired
         return new
+
+    def content(self) -> Hashable:
+        return self.key, self.path, self.record, self.fired, self.expired
 
 
 class Change:
@@ -96,9 +107,10 @@ _READS = frozenset({"look", "gather", "recall", "renew", "probe", "scan", "confi
 
 
 class History:
-    """Everything that happened so far, kept up by ``observe``."""
+    """Everything that happened so far. What happens next makes another: see ``observe``."""
 
-    def __init__(self) -> None:
+    def __init__(self, memo: Memo) -> None:
+        self.memo = memo
         self.calls: dict[CallKey, CallView] = {}
         self.joins: dict[tuple[str, str], JoinView] = {}
         self.events: dict[tuple[str, str], list[tuple[bytes, str]]] = {}
@@ -108,23 +120,48 @@ class History:
         self.home: dict[str, str] = {}
         """The queue of each run's first task: names of that service are shown without it."""
 
-    def copy(self) -> History:
-        new = History()
+    def _copy(self) -> History:
+        new = History(self.memo)
         new.calls = {key: call.copy() for key, call in self.calls.items()}
         new.joins = {key: join.copy() for key, join in self.joins.items()}
         new.events = {key: list(events) for key, events in self.events.items()}
         new.status, new.home, new.results = dict(self.status), dict(self.home), dict(self.results)
         return new
 
+    def content(self) -> Hashable:
+        """All that it tells, in order: histories of the same content are the same."""
+        return (
+            tuple([call.content() for call in self.calls.values()]),
+            tuple([join.content() for join in self.joins.values()]),
+            tuple([(key, *events) for key, events in self.events.items()]),
+            tuple(self.status.items()),
+            tuple(self.home.items()),
+        )
+
+    def shared(self) -> History:
+        """The history with this content that all worlds share."""
+        return same(self.memo.histories, self.content(), lambda: self)
+
     def path(self, run_id: str, call_id: str) -> str:
         """The call as people know it: the tasks from the run's first call down to it."""
         call = self.calls.get((run_id, call_id))
         return call.path if call is not None else f"unknown call {call_id}"
 
-    def observe(self, txn: Txn, reply: TxnReply, call_id: str, outcome: Outcome | None) -> Change | None:
-        """Take in a transaction that was performed for ``call_id``, about to commit ``outcome`` if it does."""
+    def observe(
+        self, txn: Txn, reply: TxnReply, call_id: str, outcome: Outcome | None
+    ) -> tuple[History, Change | None]:
+        """What a transaction makes of it that was performed for ``call_id``, about to commit ``outcome`` if it does."""
         if not reply.held or txn.label in _READS:
-            return None
+            return self, None
+        key = (self, txn, reply, call_id, outcome)
+        known = self.memo.observations.get(key)
+        if known is None:
+            new = self._copy()
+            change = new._take_in(txn, call_id, outcome)
+            known = self.memo.observations.keep(key, (new.shared(), change))
+        return known
+
+    def _take_in(self, txn: Txn, call_id: str, outcome: Outcome | None) -> Change:
         change = Change()
         call = self.calls.get((txn.run_id, call_id))
         if txn.label == "claim":

@@ -29,6 +29,7 @@ from pwf_runtime.workflow import Context, Workflow, run_task, run_task_async
 from . import faults as f
 from . import pauses
 from .history import DEFAULT_RUN
+from .memo import Memo
 from .probes import Inner, Recorder
 from .purity import compare
 
@@ -131,6 +132,7 @@ class Program:
         """What a run without faults commits; set once that is known, for L6."""
         self.checks: tuple[Callable[[Any], None], ...] = ()
         """What users demand of a world that has ended, besides the laws: called with it, they raise ``Violated``."""
+        self.memo = Memo()
         self.remember = remember
         self._answers: dict[Any, Ran] = {}
         self._asked = 0

@@ -78,7 +78,7 @@ class NewFork(Struct, frozen=True):
     then: NewCall | None
 
 
-class Outcome(Struct, frozen=True):
+class Outcome(Struct, frozen=True, cache_hash=True):
     """All that a task returned, each kind in the order in which it was given."""
 
     calls: tuple[NewCall, ...] = ()

@@ -145,7 +145,7 @@ class Scan(Struct, frozen=True):
 Op: TypeAlias = Get | Put | Add | Append | Length | Range | Delete | Lease | Release | Holder | Keep | Expire | Scan
 
 
-class Txn(Struct, frozen=True):
+class Txn(Struct, frozen=True, cache_hash=True):
     """One atomic step on one run. ``label`` names the protocol's step, for traces and fault addresses."""
 
     label: str
@@ -155,7 +155,7 @@ class Txn(Struct, frozen=True):
     otherwise: tuple[Op, ...] = ()
 
 
-class TxnReply(Struct, frozen=True):
+class TxnReply(Struct, frozen=True, cache_hash=True):
     """Whether every compare held, and one reply per operation that was done (of ``then`` or ``otherwise``)."""
 
     held: bool

@@ -66,8 +66,9 @@ def _end_lease(world: World, slot: Slot) -> None:
     """The lease ends early, if it is still this slot's. As the laws see it, its worker has outlived it."""
     run = world.store.runs.get(slot.run_id)
     held = run.leases.get(slot.call_id) if run is not None else None
-    if run is not None and held is not None and held[0] == slot.token:
-        del run.leases[slot.call_id]
+    if held is not None and held[0] == slot.token:
+        with world.store.changing(slot.run_id) as run:
+            del run.leases[slot.call_id]
         slot.claimed_ms -= world.program.steps.lease_ms
 
 
@@ -84,10 +85,10 @@ def after(world: World, process: Process, slot: Slot, mode: str, answer: Any) ->
         slot.asleep_until = world.clock.time_ms + 5 * world.program.steps.lease_ms // 2
         return False
     if mode == f.LEASE_LATE:
-        leases = world.store.runs[slot.run_id].leases
-        if slot.call_id in leases:
-            token, end = leases[slot.call_id]
-            leases[slot.call_id] = (token, end + 2 * world.program.steps.lease_ms)
+        with world.store.changing(slot.run_id) as run:
+            if slot.call_id in run.leases:
+                token, end = run.leases[slot.call_id]
+                run.leases[slot.call_id] = (token, end + 2 * world.program.steps.lease_ms)
     elif mode == f.DIFFERS and isinstance(answer.answer, TaskDone):
         slot.answer = answer._replace(answer=TaskDone(_differently(answer.answer.outcome)))
         slot.since = world.step
@@ -137,9 +138,9 @@ def _fall_back(world: World, writes: int) -> None:
     if past is None:
         return
     world.past = past
-    store, history = past[1].copy(world.clock), past[2].copy()
+    store = past[1].copy(world.clock)
     world.store.runs, world.store.indexes, world.store._expiring = store.runs, store.indexes, store._expiring
-    world.history = history
+    world.history = past[2]
 
 
 def _differently(outcome: Outcome) -> Outcome:

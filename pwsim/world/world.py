@@ -65,7 +65,7 @@ class World:
         self.program = program
         self.watch = watch
         self.clock = VirtualClock()
-        self.history = History()
+        self.history = History(program.memo).shared()
         self.step = 0
         self.to_start: list[Start] = list(program.starts)
         self.to_mark: list[str] = []
@@ -79,7 +79,7 @@ class World:
         self._owners = 0
         self._recoveries = 0
         self._ran: Ran | None = None
-        self._attach(SimStore(self.clock), Broker(program.queues, program.returns))
+        self._attach(SimStore(self.clock, program.memo), Broker(program.queues, program.returns))
         self.processes = [
             Process(f"{queue}/{i + 1}", queue, program.prefetch, self.broker.open_channel())
             for queue in program.queues
@@ -98,7 +98,7 @@ class World:
         new = World.__new__(World)
         new.program, new.watch = self.program, self.watch
         new.clock = VirtualClock(self.clock.time_ms)
-        new.history = self.history.copy()
+        new.history = self.history
         new.step, new.to_start, new.to_mark = self.step, self.to_start[:], self.to_mark[:]
         new.deliveries, new.paths, new.past = self.deliveries.copy(), self.paths.copy(), self.past
         new._trace, new._names, new.ledger = self._trace, self._names.copy(), self.ledger
@@ -259,14 +259,15 @@ class World:
         """Something that no message asks for."""
         program, now = self.program, self.clock.time_ms
         if kind == SWEEP:
-            self.open(process, program.sweep, program.sweep.begin(now, SWEEP_LIMIT), "sweep", self._count("sweep"))
+            begun = program.memo.begin(program.sweep, now, SWEEP_LIMIT)
+            self.open(process, program.sweep, begun, "sweep", self._count("sweep"))
         elif kind == MARK:
             self.to_mark.remove(detail)
             path = f"mark of {detail}"
-            self.open(process, program.mark, program.mark.begin(detail), path, self._count(path))
+            self.open(process, program.mark, program.memo.begin(program.mark, detail), path, self._count(path))
         else:
             start = self.to_start.pop(0)
-            begun = program.start.begin(start.run_id, start.task, start.data, now)
+            begun = program.memo.begin(program.start, start.run_id, start.task, start.data, now)
             path = f"start of {start.run_id}"
             self.open(process, program.start, begun, path, self._count(path)).run_id = start.run_id
 
@@ -297,12 +298,12 @@ class World:
         machine: Any
         if isinstance(message, Marker):
             machine = self.program.scan
-            slot = self.open(process, machine, machine.begin(message), path, nth)
+            slot = self.open(process, machine, self.program.memo.begin(machine, message), path, nth)
         else:
             machine = self.program.old_delivery if mode == f.OLD_CODE else self.program.delivery
             token = self._token(message.call_id)
             again = self.clock.time_ms if delivery.redelivered else None
-            slot = self.open(process, machine, machine.begin(message, token, again), path, nth)
+            slot = self.open(process, machine, self.program.memo.begin(machine, message, token, again), path, nth)
             slot.concerns(message, token)
         slot.delivery = delivery
         self.driver.holds(slot.owner, delivery)
@@ -401,7 +402,7 @@ class World:
             slot.part, slot.unroutable, slot.reordered = 0, (), False
         elif type(answer) is TaskDone:
             slot.outcome = answer.outcome
-        slot.state, slot.effect = slot.machine.step(slot.state, answer, self.clock.time_ms)
+        slot.state, slot.effect = self.program.memo.step(slot.machine, slot.state, answer, self.clock.time_ms)
         if type(slot.state) is Running:
             slot.attempt = slot.state.claim.attempt
         if slot.effect is None:
@@ -417,7 +418,7 @@ class World:
             self._recoveries = 0  # what a fault undoes is recovered from, however late it strikes
 
     def _observe(self, slot: Slot, txn: Txn, reply: Any) -> None:
-        change = self.history.observe(txn, reply, slot.call_id, slot.outcome)
+        self.history, change = self.history.observe(txn, reply, slot.call_id, slot.outcome)
         if change is None:
             return
         if change.granted is not None:
@@ -425,7 +426,7 @@ class World:
         for call in change.created:
             self.paths[call.key] = call.path
         if self.program.remembers_past:
-            self.past = (self.past, self.store.copy(self.clock), self.history.copy())
+            self.past = (self.past, self.store.copy(self.clock), self.history)
         self.watch.changed(self, slot, change)
 
     def finish(self) -> None:

@@ -156,7 +156,10 @@ def whole(world: World) -> Any:
         for process in world.processes
         for owner, slot in process.slots.items()
     ]
-    runs = {run_id: (run.fields, run.leases, run.expires_ms) for run_id, run in world.store.runs.items()}
+    runs = {
+        run_id: (sorted(run.fields.items()), sorted(run.leases.items()), run.expires_ms)
+        for run_id, run in world.store.runs.items()
+    }
     calls = [
         (key, call.path, call.commits, call.settled, call.dead, call.attempt, call.outcome)
         for key, call in world.history.calls.items()

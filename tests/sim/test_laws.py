@@ -331,7 +331,8 @@ def test_l4_a_run_that_is_stopped_by_dead_calls_has_ended() -> None:
 
 def test_l4_a_run_that_counts_its_dead_wrong() -> None:
     world = ended(chain("poison"))
-    world.store.runs["run"].fields[k.DEAD_COUNT] = b"2"
+    with world.store.changing("run") as run:
+        run.fields[k.DEAD_COUNT] = b"2"
     assert caught(Ends(), "ends", world) == "run 'run' counts 2 dead calls where there are 1"
 
 
@@ -375,7 +376,8 @@ def test_l5_an_attempt_that_writes_after_a_later_one_was_granted(what: str, said
 def test_l5_a_task_that_runs_without_a_lease() -> None:
     world, process, slot = until(Running)
     Fenced().runs(world, process, slot, slot.effect)  # type: ignore[arg-type]
-    world.store.runs["run"].leases.clear()
+    with world.store.changing("run") as run:
+        run.leases.clear()
     assert caught(Fenced(), "runs", world, process, slot, slot.effect) == (
         f"begin runs in {process.name}, which holds no lease on it"
     )
@@ -406,7 +408,8 @@ def test_l5_an_old_attempt_that_took_the_lease() -> None:
     slot.attempt = 1
     Fenced().acks(world, slot)
     call_of(world, "begin").attempt = 2
-    world.store.runs["run"].leases[slot.call_id] = (slot.token, world.clock.time_ms + 5)
+    with world.store.changing("run") as run:
+        run.leases[slot.call_id] = (slot.token, world.clock.time_ms + 5)
     assert caught(Fenced(), "acks", world, slot) == "attempt 1 of begin took the lease from attempt 2"
 
 
@@ -457,7 +460,8 @@ def test_l6_a_run_that_was_stopped_is_compared_in_what_it_did_commit() -> None:
 
 
 def _no_expiry(world: World) -> None:
-    world.store.runs["run"].expires_ms = None
+    with world.store.changing("run") as run:
+        run.expires_ms = None
 
 
 def _listed(world: World) -> None:
@@ -582,7 +586,8 @@ def test_a_protocol_cannot_talk_itself_out_of_it() -> None:
 
     world, _, slot = until(Failing, "a", program_of(app))
     assert call_of(world, "a").attempt == 1
-    world.store.runs["run"].fields[k.attempt(slot.call_id)] = b"7"
+    with world.store.changing("run") as run:
+        run.fields[k.attempt(slot.call_id)] = b"7"
     assert call_of(world, "a").attempt == 1
 
 
