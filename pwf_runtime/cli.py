@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
-from .config import AMQP_URL_VARIABLE, QUEUE_TYPES, REDIS_URL_VARIABLE, TRACE_VARIABLE, Settings
+from .config import AMQP_URL_VARIABLE, QUEUE_TYPES, REDIS_URL_VARIABLE, REPLICAS_VARIABLE, TRACE_VARIABLE, Settings
 from .errors import PwfError, UsageError
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -86,24 +86,33 @@ def _worker(made: argparse.ArgumentParser) -> None:
         ("concurrency", "tasks at a time in each process"),
         ("prefetch", "messages of each queue that a process holds; 0: chosen by the concurrency"),
         ("history", "facts of each run that are kept for `pwf export`; 0: none"),
+        (
+            "wait_replicas",
+            f"replicas of Redis that must have a write before it counts as done, or ${REPLICAS_VARIABLE}",
+        ),
     ):
         made.add_argument(
-            f"--{name}", type=int, default=getattr(DEFAULTS, name), metavar="N", help=_with_default(name, text)
+            _option(name), type=int, default=getattr(DEFAULTS, name), metavar="N", help=_with_default(name, text)
         )
     for name, text in (
         ("grace", "seconds that running tasks may go on after SIGTERM"),
         ("lease", "seconds after which a dead worker's calls are taken over"),
         ("retention", "seconds that an ended run's result can be read"),
         ("recovery", "seconds between two looks for lost messages"),
+        ("wait_timeout", "seconds to wait for replicas before it is tried again"),
     ):
         made.add_argument(
-            f"--{name}", type=float, default=getattr(DEFAULTS, name), metavar="S", help=_with_default(name, text)
+            _option(name), type=float, default=getattr(DEFAULTS, name), metavar="S", help=_with_default(name, text)
         )
     made.add_argument(
         "--trace", default="", metavar="FILE", help=f"append each step to it (default: ${TRACE_VARIABLE})"
     )
     made.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     made.add_argument("--supervised", default="", help=argparse.SUPPRESS)
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _with_default(name: str, text: str) -> str:

@@ -18,7 +18,7 @@ from . import codec
 from .actions import event_name, task_name
 from .admin import Admin
 from .clock import Clock, SystemClock
-from .config import MEMORY_URL, Settings, amqp_url, redis_url
+from .config import MEMORY_URL, Settings, amqp_url, redis_url, wait_replicas
 from .core import keys as k
 from .core import signal as s
 from .core.model import Signal
@@ -311,11 +311,12 @@ def connect(
 
 def connections(amqp: str | None, redis: str | None, settings: Settings) -> tuple[Store, Transport]:
     """A store and a transport for real servers; not connected yet. Raises UsageError for a wrong URL."""
-    broker, data = amqp_url(amqp), redis_url(redis)
+    broker, data, replicas = amqp_url(amqp), redis_url(redis), wait_replicas(settings)
     from .store.redis import RedisStore
     from .transport.rabbitmq import QueueType, RabbitMQTransport
 
-    return RedisStore(data), RabbitMQTransport(broker, queue_type=cast(QueueType, settings.queue_type))
+    store = RedisStore(data, replicas=replicas, replicas_timeout=settings.wait_timeout)
+    return store, RabbitMQTransport(broker, queue_type=cast(QueueType, settings.queue_type))
 
 
 def _embedded(apps: Sequence[Workflow], settings: Settings) -> Client:

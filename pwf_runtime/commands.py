@@ -19,7 +19,7 @@ import msgspec
 from . import supervise
 from .cli import FAILED, OK
 from .client import Client, connections
-from .config import Settings, amqp_url, redis_url
+from .config import Settings, amqp_url, redis_url, wait_replicas
 from .describe import RunDescription, named
 from .doctor import Finding
 from .errors import PwfError, ServerRefused, UsageError
@@ -27,6 +27,18 @@ from .worker import Worker
 from .workflow import Workflow
 
 CLIENT = Settings(timeout=5.0)
+NUMBERS = (
+    "concurrency",
+    "prefetch",
+    "grace",
+    "lease",
+    "retention",
+    "recovery",
+    "history",
+    "wait_replicas",
+    "wait_timeout",
+)
+"""The settings that ``pwf worker`` has as options, and hands on to its processes."""
 
 # ── worker ────────────────────────────────────────────────────────────────────────────────────
 
@@ -35,8 +47,7 @@ def worker(chosen: Namespace) -> int:
     if chosen.processes < 1:
         raise UsageError(f"--processes {chosen.processes}: give 1 or more")
     apps = [load_app(target) for target in chosen.apps]
-    names = ("concurrency", "prefetch", "grace", "lease", "retention", "recovery", "queue_type", "trace", "history")
-    settings = Settings(**{name: getattr(chosen, name) for name in names})
+    settings = Settings(**{name: getattr(chosen, name) for name in (*NUMBERS, "queue_type", "trace")})
     os.environ["PWF_AMQP_URL"], os.environ["PWF_REDIS_URL"] = amqp_url(chosen.amqp), redis_url(chosen.redis)
     logging.basicConfig(
         level=chosen.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -79,8 +90,8 @@ def _say_ready() -> None:
 def _supervise(chosen: Namespace, settings: Settings) -> int:
     arguments = ["worker", *chosen.apps, "--log-level", chosen.log_level, "--queue-type", settings.queue_type]
     arguments += ["--trace", settings.trace] if settings.trace else []
-    for name in ("concurrency", "prefetch", "grace", "lease", "retention", "recovery", "history"):
-        arguments += [f"--{name}", str(getattr(settings, name))]
+    for name in NUMBERS:
+        arguments += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]
     command = supervise.command_line(arguments)
     return supervise.Supervisor(command, chosen.processes, settings.grace, _say_ready).run()
 
@@ -278,7 +289,7 @@ def doctor(chosen: Namespace) -> int:
     from .transport import rabbitmq
 
     broker, data = amqp_url(chosen.amqp), redis_url(chosen.redis)
-    store = RedisStore(data)
+    store = RedisStore(data, replicas=wait_replicas(CLIENT))
     try:
         findings: list[Finding] = [*rabbitmq.check(broker), *store.check()]
     except PwfError as error:

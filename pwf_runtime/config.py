@@ -17,6 +17,7 @@ from .errors import UsageError
 AMQP_URL_VARIABLE = "PWF_AMQP_URL"
 REDIS_URL_VARIABLE = "PWF_REDIS_URL"
 TRACE_VARIABLE = "PWF_TRACE"
+REPLICAS_VARIABLE = "PWF_WAIT_REPLICAS"
 AMQP_EXAMPLE = "amqp://guest:guest@localhost:5672"
 REDIS_EXAMPLE = "redis://localhost:6379/0"
 QUEUE_TYPES = ("quorum", "classic")
@@ -30,6 +31,8 @@ _RANGES = {
     "concurrency": (1, 1000, "how many tasks run at a time in one process"),
     "prefetch": (0, 65535, "how many messages of each queue a process holds; 0 chooses by the concurrency"),
     "history": (0, 10_000, "how many facts of each run are kept, for `pwf export`; 0: none"),
+    "wait_replicas": (0, 100, "how many replicas of Redis must have a write before it counts as done"),
+    "wait_timeout": (0.01, 60, "how long to wait for them before it is tried again"),
     "timeout": (0.1, 3600, "how long a client tries before it says that a server is down"),
 }
 
@@ -45,6 +48,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     ``classic``. ``trace``: a file to which workers append each step of theirs, for ``pwsim check``; the environment
     variable ``PWF_TRACE`` does the same. ``history``: so many facts of each run (who claimed, committed,
     failed, took over, settled, and when) are kept for ``pwf export``; they cost a tenth to a quarter of the throughput.
+    ``wait_replicas``: so many replicas of Redis must have a write before it counts as done (the environment variable
+    ``PWF_WAIT_REPLICAS`` says it for all programs, the commands included); ``wait_timeout``: seconds to wait for them
+    before it is tried again.
 
     Raises UsageError for a value out of range.
     """
@@ -59,11 +65,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     queue_type: str = "quorum"
     trace: str = ""
     history: int = 0
+    wait_replicas: int = 0
+    wait_timeout: float = 1.0
 
     def __post_init__(self) -> None:
         for name, (least, most, what) in _RANGES.items():
             value = getattr(self, name)
-            whole = name in ("concurrency", "prefetch", "history")
+            whole = name in ("concurrency", "prefetch", "history", "wait_replicas")
             if (
                 not isinstance(value, int if whole else int | float)
                 or isinstance(value, bool)
@@ -95,6 +103,16 @@ class Settings(Struct, frozen=True, kw_only=True):
 def trace_file(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:
     """Where workers record what they do; "": nowhere."""
     return settings.trace or environ.get(TRACE_VARIABLE, "")
+
+
+def wait_replicas(settings: Settings, environ: Mapping[str, str] = os.environ) -> int:
+    """How many replicas must have a write before it counts as done. Raises UsageError for a variable that is none."""
+    given = environ.get(REPLICAS_VARIABLE, "0")
+    if settings.wait_replicas or given == "0":
+        return settings.wait_replicas
+    if not given.isdecimal() or int(given) > 100:
+        raise UsageError(f"{REPLICAS_VARIABLE}={given!r}: must be a whole number from 0 to 100")
+    return int(given)
 
 
 def amqp_url(given: str | None, environ: Mapping[str, str] = os.environ) -> str:

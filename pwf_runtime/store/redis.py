@@ -8,7 +8,8 @@ What must live here: how a transaction is written down for the script and how it
 rule of the protocol.
 
 Nothing is ever sent a second time behind the caller's back: redis-py would do so by itself, its retry is switched off.
-A lost reply is told as ``StoreUnavailable``, and whoever asked knows what is safe to repeat.
+A lost reply is told as ``StoreUnavailable``, and whoever asked knows what is safe to repeat. So is it told when too few
+replicas have got a write, where that is asked for.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from redis import exceptions as e
 
 from ..core import txn as t
 from ..doctor import Finding
-from ..errors import PwfError, RunDamaged, UsageError
+from ..errors import PwfError, RunDamaged, StoreUnavailable, UsageError
 from .base import whole
 from .redis_server import FAULTS, connections, damage, examine, explain, name_of
 
@@ -43,10 +44,16 @@ class RedisStore:
     call a connection of its own (at most 100 at a time unless the URL says ``?max_connections=``).
 
     ``timeout`` (seconds) bounds connecting, and each wait for an answer. A ``socket_timeout`` in the URL wins.
+    ``replicas``: how many must have got what was asked for before it counts as done, within ``replicas_timeout``
+    seconds; else it is StoreUnavailable, though the server itself has done it.
     """
 
-    def __init__(self, url: str, *, prefix: str = "pwf", timeout: float = 5.0) -> None:
-        self._set_up(redis.Redis(connection_pool=connections(url, timeout)), prefix)
+    def __init__(
+        self, url: str, *, prefix: str = "pwf", timeout: float = 5.0, replicas: int = 0, replicas_timeout: float = 1.0
+    ) -> None:
+        longest = timeout + replicas_timeout if replicas else timeout
+        self._set_up(redis.Redis(connection_pool=connections(url, longest)), prefix)
+        self._replicas, self._replicas_timeout = replicas, replicas_timeout
 
     @classmethod
     def from_client(cls, client: Any, *, prefix: str = "pwf") -> RedisStore:
@@ -60,6 +67,7 @@ class RedisStore:
             raise UsageError(f"store prefix {prefix!r}: expected a short name without braces, such as 'pwf'")
         self._redis = client
         self._prefix = prefix
+        self._replicas, self._replicas_timeout = 0, 0.0
         self.server = name_of(client.connection_pool.connection_kwargs)
 
     # ── the contract ──────────────────────────────────────────────────────────────────────────
@@ -83,7 +91,7 @@ class RedisStore:
 
     def index_add(self, index: str, entries: Sequence[tuple[bytes, int]]) -> None:
         if entries:
-            self._ask(lambda: self._redis.zadd(self._index(index), dict(entries)))
+            self._write("ZADD", self._index(index), *[part for member, score in entries for part in (score, member)])
 
     def index_read(self, index: str, upto: int, limit: int) -> list[tuple[bytes, int]]:
         found = self._ask(
@@ -93,7 +101,7 @@ class RedisStore:
 
     def index_remove(self, index: str, members: Sequence[bytes]) -> None:
         if members:
-            self._ask(lambda: self._redis.zrem(self._index(index), *members))
+            self._write("ZREM", self._index(index), *members)
 
     def index_size(self, index: str) -> int:
         return int(self._ask(lambda: self._redis.zcard(self._index(index))))
@@ -106,7 +114,7 @@ class RedisStore:
 
     def check(self) -> list[Finding]:
         """What ``pwf doctor`` should know about this server."""
-        findings = examine(self._redis, self.server)
+        findings = examine(self._redis, self.server, self._replicas)
         reached = all(finding.subject != "redis" or finding.level != "fail" for finding in findings)
         return [*findings, self._rights()] if reached else findings
 
@@ -142,8 +150,32 @@ class RedisStore:
         except FAULTS as error:
             raise explain(error, self.server) from error
 
-    def _pipeline(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
-        """One round trip. An error that concerns one command is its reply; any other is raised.
+    def _write(self, *command: Any) -> None:
+        (reply,) = self._pipeline([command])
+        if isinstance(reply, Exception):
+            raise explain(reply, self.server) from reply
+
+    def _pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """``_round_trip``, and where replicas are asked for not before so many have all that was written until now."""
+        if not self._replicas:
+            return self._round_trip(commands)
+        # WAIT looks at what this connection wrote last. What is found done already may have been written by another
+        # connection, which was given up, or by another worker: a write of our own comes behind all of that.
+        behind = ("SET", self._index("waited"), b"")
+        wait = ("WAIT", self._replicas, round(self._replicas_timeout * 1000))
+        *replies, written, reached = self._round_trip([*commands, behind, wait])
+        for reply in (written, reached):
+            if isinstance(reply, Exception):
+                raise explain(reply, self.server) from reply
+        if reached < self._replicas:
+            raise StoreUnavailable(
+                f"{reached} of {self._replicas} replicas of Redis at {self.server} have got what was written, after "
+                f"{self._replicas_timeout:g} s; it counts as not known to be done: look at the replicas, then try again"
+            )
+        return replies
+
+    def _round_trip(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
+        """All in one go. An error that concerns one command is its reply; any other is raised.
 
         On a connection of the pool and not through redis-py's pipeline, whose share was a third of the client's CPU per
         transaction (18.5 us, now 12).

@@ -137,8 +137,10 @@ def _meaning(error: Exception) -> _Row:
 # ── is it set up to be trusted? ───────────────────────────────────────────────────────────────
 
 
-def examine(client: Any, server: str) -> list[Finding]:
-    """Look at what decides whether work can be lost. A server that cannot be asked is itself a finding."""
+def examine(client: Any, server: str, replicas: int = 0) -> list[Finding]:
+    """Look at what decides whether work can be lost. A server that cannot be asked is itself a finding.
+
+    ``replicas``: so many are waited for."""
     try:
         info = client.info()
     except e.NoPermissionError as error:
@@ -149,7 +151,8 @@ def examine(client: Any, server: str) -> list[Finding]:
         fsync = client.config_get("appendfsync").get("appendfsync")
     except e.ResponseError:  # managed servers forbid CONFIG
         fsync = None
-    return [_version(info), _role(info), _eviction(info), _persistence(info, fsync)]
+    found = [_version(info), _role(info), _eviction(info), _persistence(info, fsync)]
+    return [*found, _replicas(info, replicas)] if replicas else found
 
 
 def _version(info: Mapping[str, Any]) -> Finding:
@@ -167,6 +170,13 @@ def _role(info: Mapping[str, Any]) -> Finding:
     if role in ("master", "unknown"):
         return Finding("ok", "redis role", role)
     return Finding("fail", "redis role", f"{role}: it takes no writes; give the URL of its master")
+
+
+def _replicas(info: Mapping[str, Any], wanted: int) -> Finding:
+    there = int(info.get("connected_slaves", 0))
+    if there >= wanted:
+        return Finding("ok", "redis replicas", f"{there} connected, {wanted} waited for")
+    return Finding("fail", "redis replicas", f"{there} connected, {wanted} waited for: nothing goes on until they are")
 
 
 def _eviction(info: Mapping[str, Any]) -> Finding:

@@ -13,7 +13,7 @@ import pytest
 from pwf_runtime import Context, Event, PwfError, Retry, UsageError, Workflow, call, emit, fork, join, result
 from pwf_runtime.client import RunOutcome
 from pwf_runtime.clock import SystemClock
-from pwf_runtime.config import Settings
+from pwf_runtime.config import Settings, wait_replicas
 from pwf_runtime.core import keys as k
 from pwf_runtime.core.effects import OPEN, TIMERS, UNREADABLE
 from pwf_runtime.core.ids import ROOT_CALL
@@ -600,11 +600,25 @@ def test_a_worker_needs_workflows_of_different_names() -> None:
         ({"concurrency": 2.5}, r"concurrency=2.5: must be a whole number from 1 to 1000"),
         ({"queue_type": "fast"}, r"queue_type='fast': must be one of quorum, classic"),
         ({"recovery": "5"}, r"recovery='5': must be a number"),
+        ({"wait_replicas": -1}, r"wait_replicas=-1: must be a whole number from 0 to 100 \(how many replicas of Redis"),
+        ({"wait_timeout": 0}, r"wait_timeout=0: must be a number from 0.01 to 60"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_range(setting: dict[str, Any], text: str) -> None:
     with pytest.raises(UsageError, match=text):
         Settings(**setting)
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, 0), ({"PWF_WAIT_REPLICAS": "2"}, 2)])
+def test_replicas_to_wait_for_are_a_setting_or_a_variable(given: dict[str, str], expected: int) -> None:
+    assert wait_replicas(Settings(), given) == expected
+    assert wait_replicas(Settings(wait_replicas=3), given) == 3
+
+
+@pytest.mark.parametrize("given", ["two", "-1", "101", ""])
+def test_a_variable_that_is_no_number_of_replicas_is_named(given: str) -> None:
+    with pytest.raises(UsageError, match=f"PWF_WAIT_REPLICAS='{given}': must be a whole number from 0 to 100"):
+        wait_replicas(Settings(), {"PWF_WAIT_REPLICAS": given})
 
 
 def test_timeouts_of_tasks_that_have_ended_are_not_kept() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -65,6 +66,17 @@ class RedisServer:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def pause(self) -> None:
+        """It runs no more, and its connections stay: a machine that hangs, or a network that swallows."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It runs again, if it was paused."""
+        if self.running:
+            assert self._process is not None
+            self._process.send_signal(signal.SIGCONT)
 
     def restart(self) -> None:
         self.kill()
