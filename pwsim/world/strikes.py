@@ -116,15 +116,14 @@ def _shut_down(world: World, process: Process, slot: Slot) -> None:
 def _go_down(world: World, pause_ms: int) -> None:
     """Every worker is off, time passes, and then as many begin with empty hands. Who begins a run waits, and asks no
     more for one whose retention is over: with that id it would begin another."""
-    for process in world.processes:
-        if process is not world.client:
-            crash(world, process)
-            process.frozen_until = None
+    *workers, client = map(world.own, range(len(world.processes)))
+    for process in workers:
+        crash(world, process)
+        process.frozen_until = None
     world.pass_until(world.clock.time_ms + pause_ms)
     world.store.expire()
     forgotten = world.history.status.keys() - world.store.runs.keys()
     world.to_start = [start for start in world.to_start if start.run_id not in forgotten]
-    client = world.client
     client.slots = {owner: slot for owner, slot in client.slots.items() if slot.run_id not in forgotten}
 
 

@@ -58,6 +58,19 @@ class TraceStep(NamedTuple):
         return f.Point(self.path, self.nth, self.effect, self.occurrence)
 
 
+class _Tasks:
+    """Runs tasks for a driver. ``ran``: what came of the latest."""
+
+    def __init__(self, program: Program, store: SimStore) -> None:
+        self.program, self.store = program, store
+        self.ran: Ran | None = None
+
+    def start(self, _owner: int, effect: e.RunTask) -> None:
+        run = self.store.runs.get(effect.message.run_id)
+        remembered = run.fields.get(k.steps(effect.message.call_id)) if run is not None else None
+        self.ran = self.program.run_task(effect, remembered)
+
+
 class World:
     """A program being executed, watched by laws."""
 
@@ -78,35 +91,47 @@ class World:
         self._names: dict[str, int] = {}  # how often a sweep, a start or a marker was begun
         self._owners = 0
         self._recoveries = 0
-        self._ran: Ran | None = None
         self._attach(SimStore(self.clock, program.memo), Broker(program.queues, program.returns))
         self.processes = [
             Process(f"{queue}/{i + 1}", queue, program.prefetch, self.broker.open_channel())
             for queue in program.queues
             for i in range(program.workers)
         ]
-        self.client = Process("client", "", len(program.starts), 0)
-        self.processes.append(self.client)
+        self.processes.append(Process("client", "", len(program.starts), 0))
+        self._own = set(range(len(self.processes)))
 
     def _attach(self, store: SimStore, broker: Broker) -> None:
         self.store, self.broker = store, broker
         self.transport = SimTransport(broker)
-        self.driver = self.program.driver(store, self.transport, self._start_task)
+        self.tasks = _Tasks(self.program, store)
+        self.driver = self.program.driver(store, self.transport, self.tasks.start)
+
+    @property
+    def client(self) -> Process:
+        """The process that begins the runs."""
+        return self.processes[-1]
+
+    def own(self, index: int) -> Process:
+        """A process that is to be changed. Until it is, worlds that are copies of each other share it."""
+        if index not in self._own:
+            self.processes[index] = self.processes[index].copy()
+            self._own.add(index)
+        return self.processes[index]
 
     def copy(self) -> World:
-        """A world that goes on from here by itself."""
+        """A world that goes on from here by itself. It shares with this one what neither has changed yet."""
         new = World.__new__(World)
         new.program, new.watch = self.program, self.watch
         new.clock = VirtualClock(self.clock.time_ms)
         new.history = self.history
         new.step, new.to_start, new.to_mark = self.step, self.to_start[:], self.to_mark[:]
-        new.deliveries, new.paths, new.past = self.deliveries.copy(), self.paths.copy(), self.past
-        new._trace, new._names, new.ledger = self._trace, self._names.copy(), self.ledger
+        new.deliveries, new.paths, new.past = self.deliveries, self.paths, self.past
+        new._trace, new._names, new.ledger = self._trace, self._names, self.ledger
         new.modes_struck = self.modes_struck
-        new._owners, new._recoveries, new._ran = self._owners, self._recoveries, None
+        new._owners, new._recoveries = self._owners, self._recoveries
         new._attach(self.store.copy(new.clock), self.broker.copy())
-        new.processes = [process.copy() for process in self.processes]
-        new.client = new.processes[-1]
+        new.processes = self.processes[:]
+        new._own, self._own = set(), set()
         for process in new.processes:
             for slot in process.slots.values():
                 if slot.delivery is not None:
@@ -218,7 +243,7 @@ class World:
                     self.driver.perform([(slot.owner, self.program.steps.renew(slot.message, slot.token))])
             self.clock.time_ms = min(self.clock.time_ms + step_ms, until_ms)
         self.clock.time_ms = until_ms
-        for process in self.processes:
+        for process in map(self.own, range(len(self.processes))):
             if process.frozen_until is not None and process.frozen_until <= until_ms:
                 process.frozen_until = None
                 process.channel = self.broker.open_channel()
@@ -247,7 +272,7 @@ class World:
         if self.step > self.program.max_steps:
             raise Violated("L4", f"the run does not end: {self.program.max_steps:,} steps were not enough")
         _, kind, index, detail = action
-        process = self.processes[index]
+        process = self.own(index)
         if kind == PERFORM:
             self._perform(process, process.slots[detail], mode)
         elif kind == DELIVER:
@@ -272,7 +297,8 @@ class World:
             self.open(process, program.start, begun, path, self._count(path)).run_id = start.run_id
 
     def _count(self, name: str) -> int:
-        self._names[name] = nth = self._names.get(name, 0) + 1
+        nth = self._names.get(name, 0) + 1
+        self._names = {**self._names, name: nth}
         return nth
 
     def _addressee(self, queue: str) -> tuple[Message | Marker, str, int]:
@@ -287,7 +313,7 @@ class World:
     def _deliver(self, process: Process, queue: str, mode: str | None) -> None:
         message, path, nth = self._addressee(queue)
         if isinstance(message, Message):
-            self.deliveries[message.run_id, message.call_id] = nth
+            self.deliveries = {**self.deliveries, (message.run_id, message.call_id): nth}
         else:
             self._count(path)
         if mode in strikes.LOSES:
@@ -372,12 +398,7 @@ class World:
         if heard:
             answers = [answer for event in heard for answer in self.driver.heard(event)]
             heard.clear()
-        return answers[0][1] if answers else self._ran  # only a task is not answered at once
-
-    def _start_task(self, _owner: int, effect: e.RunTask) -> None:
-        run = self.store.runs.get(effect.message.run_id)
-        remembered = run.fields.get(k.steps(effect.message.call_id)) if run is not None else None
-        self._ran = self.program.run_task(effect, remembered)
+        return answers[0][1] if answers else self.tasks.ran  # only a task is not answered at once
 
     def _answer(self, process: Process, slot: Slot, answer: Any) -> None:
         """Give the machine its answer and take its next effect."""
@@ -423,8 +444,8 @@ class World:
             return
         if change.granted is not None:
             slot.claimed_ms = self.clock.time_ms
-        for call in change.created:
-            self.paths[call.key] = call.path
+        if change.created:
+            self.paths = {**self.paths, **{call.key: call.path for call in change.created}}
         if self.program.remembers_past:
             self.past = (self.past, self.store.copy(self.clock), self.history)
         self.watch.changed(self, slot, change)
