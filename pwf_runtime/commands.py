@@ -159,6 +159,8 @@ def runs(chosen: Namespace) -> int:
         found = client.admin.runs(chosen.limit)
     if chosen.json:
         put(found, chosen)
+    elif not found:
+        _say("no run is open, and none has ended within its retention")
     for run in () if chosen.json else found:
         dead = f", {run.dead} dead" if run.dead else ""
         print(f"{run.run_id}  {run.status:<9}  {when(run.since_ms)}  {run.task}  {run.open} open{dead}")
@@ -235,6 +237,8 @@ def dead_list(chosen: Namespace) -> int:
     if chosen.json:
         put({"calls": calls, "unreadable": bodies}, chosen)
         return OK
+    if not calls and not bodies:
+        _say("nothing is dead, and every message could be read")
     for call in calls:
         print(
             f"{call.run_id} {call.call_id}  {when(call.since_ms)}  {call.task}  {call.attempts} attempts  {call.error}"
@@ -304,6 +308,11 @@ def doctor(chosen: Namespace) -> int:
 
 
 # ── showing ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _say(text: str) -> None:
+    """To people, beside an answer that is empty."""
+    print(f"pwf: {text}", file=sys.stderr)
 
 
 def put(answer: Any, chosen: Namespace) -> None:

@@ -104,6 +104,8 @@ _MEANINGS: tuple[_Row, ...] = (
     ((), "MISCONF", StoreUnavailable, "cannot write to its disk: mend that, then try again"),
     ((), "NOREPLICAS", StoreUnavailable, "has too few replicas to accept writes: try again"),
     ((), "BUSY|UNKILLABLE", StoreUnavailable, "is busy with a long script: try again"),
+    ((), "DB index is out of range", ServerRefused, "has fewer databases: mend the number in its URL"),
+    ((), "connecting to", StoreUnavailable, "cannot be reached: check that it runs, and the address in its URL"),
     (e.TimeoutError, "", StoreUnavailable, f"did not answer in time; {_UNKNOWN}"),
     ((e.ConnectionError, OSError), "", StoreUnavailable, f"did not answer; {_UNKNOWN}"),
     ((), "[Uu]nknown Redis command", ServerRefused, "lacks a command: use 6.2 or later, and rename none"),

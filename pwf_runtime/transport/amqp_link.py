@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from pika import SelectConnection
 from pika.exceptions import ChannelClosedByBroker, ConnectionWrongStateError
 
-from .amqp_wire import CorkedIO, in_words, reply
+from .amqp_wire import CorkedIO, in_words, remedied, reply
 from .base import TransportEvent
 
 FIRST_PAUSE_S = 0.2
@@ -163,7 +163,8 @@ class Link:
         else:
             code, text = answer
             known = code in (403, 530) and "limit" not in text  # a limit on connections may have room again
-            self._fail(f"RabbitMQ at {self._where} refuses the login: {text}", self.connect, mendable=not known)
+            said = f"RabbitMQ at {self._where} refuses the login: {remedied(text)}"
+            self._fail(said, self.connect, mendable=not known)
 
     def _connection_closed(self, _connection: Any, error: BaseException) -> None:
         self._drop()

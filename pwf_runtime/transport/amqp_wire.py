@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 from pika.adapters.utils.nbio_interface import AbstractStreamProtocol, AbstractStreamTransport
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 
@@ -134,11 +135,25 @@ def in_words(error: Any) -> str:
     error = _innermost(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[:1].lower() + error.strerror[1:]
+    if isinstance(error, AMQPConnectorStackTimeout):
+        return "it does not answer as RabbitMQ does: is that the right port?"
     code_and_text = reply(error)
     if code_and_text:
-        return code_and_text[1]
+        return remedied(code_and_text[1])
     lost = re.fullmatch(r"Stream connection lost: \w+\((?:\d+, )?['\"](.*)['\"]\)", str(error), re.DOTALL)
     return lost[1] if lost else str(error) or type(error).__name__
+
+
+def remedied(text: str) -> str:
+    """What the broker said when it refused a login, and what to do."""
+    vhost = re.search(r"vhost '?([^' ]+)'? not found", text)
+    if vhost:
+        return f"{text}: mend the vhost in its URL, or make it with `rabbitmqctl add_vhost {vhost[1]}`"
+    if "access to vhost" in text:
+        return f"{text}: mend the vhost in its URL, or grant it with `rabbitmqctl set_permissions`"
+    if text.startswith("ACCESS_REFUSED - Login"):
+        return f"{text.partition('. For details')[0]}: mend the user name or password in its URL"
+    return text
 
 
 def reply(error: Any) -> tuple[int, str] | None:

@@ -31,6 +31,7 @@ from urllib.parse import urlsplit
 import pika
 import pika.exceptions
 from pika.adapters.select_connection import IOLoop
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from ..doctor import Finding
 from ..errors import TransportUnavailable, UsageError
@@ -357,5 +358,5 @@ def _short_connection(url: str) -> Any:
     found.socket_timeout = found.stack_timeout = 5.0
     try:
         return pika.BlockingConnection(found)
-    except (pika.exceptions.AMQPError, OSError) as error:
+    except (pika.exceptions.AMQPError, AMQPConnectorException, OSError) as error:
         raise TransportUnavailable(f"cannot use RabbitMQ at {found.host}:{found.port}: {in_words(error)}") from error

@@ -326,6 +326,13 @@ def test_a_full_server_is_worth_another_try() -> None:
         (e.ResponseError("BUSY Redis is busy running a script."), StoreUnavailable, "busy"),
         (e.ResponseError("ERR Error running script (call to f_1): @u:1: -READONLY You"), ServerRefused, "replica"),
         (e.ResponseError("ERR unknown command 'HSCAN'"), ServerRefused, "unknown command"),
+        (e.ResponseError("DB index is out of range"), ServerRefused, "number in its URL"),
+        (e.ConnectionError("Error 111 connecting to h:1. Connection refused."), StoreUnavailable, "cannot be reached"),
+        (
+            e.ResponseError("ERR Unknown Redis command called from script f: 1, on @user_script:5."),
+            ServerRefused,
+            "lacks",
+        ),
         (e.ConnectionError("max number of clients reached"), StoreUnavailable, "max number"),
         (ConnectionResetError(104, "Connection reset by peer"), StoreUnavailable, "reset"),
     ],

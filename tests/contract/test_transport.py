@@ -5,6 +5,7 @@ Every wait is bounded (``Ear.wait``) and says what it waited for.
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 import uuid
@@ -21,6 +22,7 @@ from pwf_runtime.errors import TransportUnavailable, UsageError
 from pwf_runtime.transport.amqp_consumer import Consumer
 from pwf_runtime.transport.amqp_link import LONGEST_PAUSE_S, pause_s
 from pwf_runtime.transport.amqp_publisher import Publisher
+from pwf_runtime.transport.amqp_wire import remedied
 from pwf_runtime.transport.base import (
     Confirmed,
     Delivery,
@@ -680,8 +682,8 @@ def test_close_does_not_wait_for_a_blocked_broker(rabbit: Rig, rabbitmq_server: 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (("guest:guest", "guest:wrong"), "refuses the login"),
-        (("%2F", "no-such-vhost"), "vhost no-such-vhost not found"),
+        (("guest:guest", "guest:wrong"), "mechanism PLAIN: mend the user name or password in its URL"),
+        (("%2F", "no-such-vhost"), "mend the vhost in its URL, or make it with `rabbitmqctl add_vhost no-such-vhost`"),
     ],
     ids=["password", "vhost"],
 )
@@ -727,6 +729,20 @@ def test_check_finds_a_server_and_what_is_wrong_with_the_way_to_it(amqp_url: str
     [refused] = check(amqp_url.replace("guest:guest", "guest:wrong"))
     assert refused.level == "fail"
     assert "ACCESS_REFUSED" in refused.message
+
+
+def test_check_knows_a_server_that_is_no_rabbitmq() -> None:
+    """It takes the connection, and does not answer: another program's port."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        [found] = check(f"amqp://guest:guest@127.0.0.1:{other.getsockname()[1]}/")
+    assert found.level == "fail"
+    assert "it does not answer as RabbitMQ does: is that the right port?" in found.message
+
+
+def test_a_vhost_that_is_not_granted_is_told_with_the_remedy() -> None:
+    said = "NOT_ALLOWED - access to vhost '/other' refused for user 'ann'"
+    assert remedied(said) == f"{said}: mend the vhost in its URL, or grant it with `rabbitmqctl set_permissions`"
+    assert remedied("NOT_ALLOWED - something else") == "NOT_ALLOWED - something else"
 
 
 def test_a_server_that_is_not_there_is_said_once_and_tried_again() -> None:

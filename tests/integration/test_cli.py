@@ -101,6 +101,13 @@ def test_a_queue_of_another_type_is_refused_with_words(servers: Servers, tmp_pat
     assert (refused.returncode, "a queue exists with other settings" in refused.stderr) == (1, True)
 
 
+def test_an_empty_answer_is_said_to_people_only(servers: Servers) -> None:
+    for arguments, said in ((["runs"], "no run is open"), (["dead", "list"], "nothing is dead")):
+        done = servers.pwf(*arguments)
+        assert (done.returncode, done.stdout, said in done.stderr) == (0, "", True)
+        assert servers.pwf(*arguments, "--json").stderr == ""
+
+
 def test_doctor_looks_at_both_servers(servers: Servers) -> None:
     findings = answer(servers, "doctor")
     assert {each["level"] for each in findings} <= {"ok", "warn"}
