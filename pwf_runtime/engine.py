@@ -194,7 +194,7 @@ class Engine:
                         self._backlog.append(event)
                 else:
                     self._answers += self._driver.heard(event)
-                    if isinstance(event, Up | Down | Refused):
+                    if isinstance(event, (Up, Down, Refused)):
                         self._connection(event)
 
     def _connection(self, event: Up | Down | Refused) -> None:

@@ -92,7 +92,7 @@ def received(call: str) -> str:
 
 def call_fields(call: str) -> tuple[str, ...]:
     """Every field a call can have: what settling it removes."""
-    return tuple(f"c:{call}:{kind}" for kind in "sarouebnx")
+    return tuple([f"c:{call}:{kind}" for kind in "sarouebnx"])
 
 
 def events(name: str) -> str:

@@ -20,7 +20,8 @@ class Store(Protocol):
     def txns(self, txns: Sequence[Txn]) -> list[TxnReply]:
         """Perform each transaction atomically, all in one round trip where the store has such a thing.
 
-        Other clients may get in between two of them. Replies come in the order asked.
+        Other clients may get in between two of them. Replies come in the order asked. So are they done, but one whose
+        compares fail may be tried once more after the others: what one batch asks of one run must not depend on order.
 
         Raises:
             StoreUnavailable: no answer; any of them may or may not have been done.

@@ -18,7 +18,7 @@ import redis
 from redis import exceptions as e
 from redis.crc import key_slot
 
-from pwf_runtime.core.txn import Add, Append, Expire, Get, Held, Holder, Lease, Op, Put, Release, Txn
+from pwf_runtime.core.txn import Add, Append, Expire, Get, Held, Holder, Is, Lease, Op, Put, Release, Txn
 from pwf_runtime.doctor import Finding
 from pwf_runtime.errors import PwfError, RunDamaged, ServerRefused, StoreUnavailable, UsageError
 from pwf_runtime.store import redis as shell
@@ -112,6 +112,18 @@ def test_an_unknown_operation_is_not_passed_over() -> None:
 
 
 @pytest.mark.servers
+def test_what_is_to_be_done_otherwise_is_sent_where_a_compare_failed(store: RedisStore) -> None:
+    """It is done anew as a whole, after the others, so it may hold by then."""
+    ready, never = (Is("state", b"ready"),), (Is("state", b"dead"),)
+    first = Txn("test", RUN, ready, (Add("n", 1),), (Get(("state",)),))
+    replies = store.txns([first, txn(Put("state", b"ready")), Txn("test", RUN, never, (), (Get(("state",)),))])
+    assert [(reply.held, reply.replies) for reply in replies] == [
+        (True, (1,)),
+        (True, (None,)),
+        (False, ((b"ready",),)),
+    ]
+
+
 @pytest.mark.parametrize("run_id", ["user-42", "a}b", "{", "}", "{}", "", "a{b}c", "%"])
 def test_all_keys_of_a_run_fall_into_one_slot(store: RedisStore, redis_server: RedisServer, run_id: str) -> None:
     store.txns([Txn("t", run_id, then=(Put("a", b"1"), Lease("l", "me", 60_000), Lease("}{", "me", 60_000)))])
