@@ -58,7 +58,7 @@ def data_type(fn: Callable[..., Any], task: str) -> Any:
         ) from error
 
 
-def _innermost(fn: Any) -> Any:
+def innermost(fn: Any) -> Any:
     """The function below decorators, partials, methods and callable objects."""
     while True:
         inner = getattr(fn, "__wrapped__", None) or getattr(fn, "__func__", None)
@@ -73,11 +73,11 @@ def _innermost(fn: Any) -> Any:
 
 
 def _globals(fn: Any) -> dict[str, Any]:
-    return dict(getattr(_innermost(fn), "__globals__", {}))
+    return dict(getattr(innermost(fn), "__globals__", {}))
 
 
 def place_of(fn: Any) -> str:
     """Where a function stands, for an error: "name, file:line"."""
-    code = getattr(_innermost(fn), "__code__", None)
+    code = getattr(innermost(fn), "__code__", None)
     name = getattr(fn, "__qualname__", brief(fn))
     return f"{name}, {code.co_filename}:{code.co_firstlineno}" if code else name

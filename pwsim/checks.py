@@ -1,23 +1,20 @@
-"""What a user demands of every schedule, besides the laws: an invariant, or a number of times.
+"""What a user demands of every schedule, besides the laws: that something happens so often.
 
-Each becomes a function of a world that has ended, which raises ``Violated`` as a law does; so what breaks it is shrunk,
-shown, saved and replayed as a broken law is. An invariant is given a ``Played``: the end of one schedule as its user
-sees it.
+Each becomes a function of a world that has ended, which raises ``Violated`` as a law does. So what breaks it is shrunk,
+shown, saved and replayed as a broken law is. Invariants (see ``invariants``) do so, too; they get a ``Played``, the end
+of one schedule as a user sees it.
 """
 
 from __future__ import annotations
 
-import linecache
 from collections import Counter
 from collections.abc import Callable, Iterator
-from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pwf_runtime.codec import decode
 from pwf_runtime.core import keys as k
 from pwf_runtime.core.wire import decode_failure
 from pwf_runtime.errors import UsageError
-from pwf_runtime.signature import place_of
 
 from .faults import Fault
 from .laws import Violated
@@ -74,8 +71,6 @@ class Played:
 
 Check: TypeAlias = Callable[[Any], None]
 """Called with a world that has ended; raises ``Violated``."""
-Invariant: TypeAlias = Callable[[Played], Any]
-"""A user's function, called with the end of every schedule; see ``invariant``."""
 
 
 def dead(world: World) -> Iterator[tuple[str, str]]:
@@ -117,33 +112,6 @@ def task_name(program: Program, task: str) -> str:
         return meant[0]
     problem = "several services have it" if meant else "there is no such task"
     raise UsageError(f"{task!r}: {problem}; there are {', '.join(sorted(meant or program.tasks))}")
-
-
-# ── invariants ────────────────────────────────────────────────────────────────────────────────
-
-
-def invariant(fn: Invariant) -> Check:
-    """Call ``fn`` at the end of a schedule. It does not hold if it raises ``AssertionError`` or returns ``False``."""
-    if not callable(fn):
-        raise UsageError(f"invariant={fn!r}: give a function that takes one schedule's end and asserts something of it")
-
-    def check(world: World) -> None:
-        try:
-            answer = fn(Played(world))
-        except AssertionError as error:
-            raise Violated("invariant", f"{place_of(fn)}: {_said(error)}") from error
-        if answer is False:
-            raise Violated("invariant", f"{place_of(fn)}: it returned False")
-
-    return check
-
-
-def _said(error: AssertionError) -> str:
-    """Its message; of an assertion without one, its line."""
-    if lines := str(error).strip().splitlines():
-        return "; ".join([lines[0], *[line.strip(" +") for line in lines[1:]]])
-    *_, (frame, line) = walk_tb(error.__traceback__)
-    return linecache.getline(frame.f_code.co_filename, line).strip() or "an assertion failed"
 
 
 # ── numbers of times ──────────────────────────────────────────────────────────────────────────

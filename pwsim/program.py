@@ -24,12 +24,13 @@ from pwf_runtime.core.sweep import SweepMachine
 from pwf_runtime.driver import Driver
 from pwf_runtime.errors import UsageError
 from pwf_runtime.outcome import failure_of
-from pwf_runtime.workflow import Context, Workflow, run_task, run_task_async
+from pwf_runtime.workflow import AnyTask, Context, Workflow, run_task, run_task_async
 
 from . import faults as f
 from . import pauses
 from .history import DEFAULT_RUN
 from .memo import Memo
+from .network import guarded
 from .probes import Inner, Recorder
 from .purity import compare
 
@@ -124,6 +125,8 @@ class Program:
         """Where a message goes that comes back to its queue; set by a profile of ``faults``."""
         self.recovers = False
         """Whether worlds run the recovery scan, which hides what else would get stuck."""
+        self.scans = False
+        """Whether they do so whatever the faults are."""
         self.remembers_past = False
         """Whether worlds keep the store's earlier states, to fall back to."""
         self.pauses: tuple[str, ...] = ()
@@ -133,6 +136,8 @@ class Program:
         self.checks: tuple[Callable[[Any], None], ...] = ()
         """What users demand of a world that has ended, besides the laws: called with it, they raise ``Violated``."""
         self.memo = Memo()
+        self.network = False
+        """Whether tasks may open connections."""
         self.remember = remember
         self._answers: dict[Any, Ran] = {}
         self._asked = 0
@@ -143,7 +148,7 @@ class Program:
 
     def expects(self, modes: frozenset[str]) -> None:
         """Prepare worlds for faults of these modes."""
-        self.recovers = bool(modes & f.RECOVERED)
+        self.recovers = self.scans or bool(modes & f.RECOVERED)
         self.remembers_past = bool(modes & frozenset(f.ROLLBACK))
         self.pauses = pauses.among(modes)
 
@@ -178,8 +183,14 @@ class Program:
         compare(self.tasks[effect.message.task], ran, self._run(effect, remembered))
 
     def _run(self, effect: RunTask, remembered: bytes | None) -> Ran:
+        task = self.tasks[effect.message.task]
+        if self.network:
+            return self._attempt(task, effect, remembered)
+        with guarded(task):
+            return self._attempt(task, effect, remembered)
+
+    def _attempt(self, task: AnyTask, effect: RunTask, remembered: bytes | None) -> Ran:
         message = effect.message
-        task = self.tasks[message.task]
         recorder = Recorder(decode(remembered, dict[str, bytes]) if remembered else {})
         ctx = _Context(message.run_id, message.call_id, task.full_name, effect.attempt, step=recorder.step)
         try:

@@ -10,6 +10,7 @@ from pwf_runtime.core.inputs import TaskFailed
 
 from .faults import Fault, Point
 from .laws import ALL, Violated, Watch
+from .network import Refused
 from .program import Program
 from .purity import NotAFunction
 from .schedule import Schedule
@@ -73,6 +74,8 @@ def apply(world: World, action: Action, mode: str | None = None) -> Violated | N
         world.apply(action, mode)
     except Violated as violation:
         return violation
+    except Refused:
+        raise  # nothing is known of a workflow that calls the real world
     except NotAFunction as answer:
         return Violated("L6", str(answer))
     except Exception as error:  # a machine that cannot go on is as wrong as one that goes astray

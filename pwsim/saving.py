@@ -1,7 +1,7 @@
 """Failures as scenario files, so that they can be replayed.
 
-What a file cannot hold are workflows that no module has by name, and a test's own invariants. It is then replayed by
-the test that found it.
+What a file cannot hold are workflows that no module has by name, and invariants that stand within a test. It is then
+replayed by the test that found it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pwf_runtime.workflow import Workflow
 
 from .campaign import Violation
 from .commands.common import as_found, replay_line
+from .demands import Demands
 from .program import Program
 from .scenario import Scenario, StartEntry, dump
 from .schedule import Schedule
@@ -46,14 +47,16 @@ def write(path: Path, scenario: Scenario) -> None:
     whole.replace(path)
 
 
-def scenario_of(program: Program, found: Violation, planted: str) -> Scenario:
-    """The scenario in which what was found happens again."""
+def scenario_of(program: Program, found: Violation, planted: str, demands: Demands, setup: Sequence[str]) -> Scenario:
+    """The scenario in which what was found happens again, and is judged by the same demands."""
     scenario = Scenario(
         apps=tuple([target for app in program.apps if (target := _target(app))]),
         start=tuple([StartEntry(start.task, _json(start.data)) for start in program.starts]),
         workers=program.workers,
         planted=planted,
-    )
+        setup=tuple(setup),
+        network=program.network,
+    ).plus(demands)
     return as_found(scenario, found)
 
 

@@ -13,15 +13,21 @@
     deviations = [[12, 1]]      # at step 12, enabled action 1 instead of the default
     facts = [...]               # of an incident, as `pwf export` writes them: faults and order are found from them
     planted = "..."             # simulate with this planted bug
-    expect = "pass"             # or the law that is broken, such as "L3"
+    once = ["charge"]           # demands, besides the laws: probed functions that are called exactly once
+    at_most_once = ["mail"]
+    once_per_key = ["charge"]   # no call of the workflow does it again under another idempotency key, or without one
+    committed = { ship = 1 }    # so many calls of a task commit
+    counts = ["effects by key charge <= 2"]         # other numbers of times: effects, effects by key, committed
+    invariants = ["tests/test_orders.py:shipped"]   # functions that are given the end of the schedule
+    setup = ["conftest.py", "fakes:install"]        # modules to import, functions to call, before it is played
+    network = false             # whether tasks may open connections; else one that does is refused
+    expect = "pass"             # or what is broken: a law, such as "L3", or "effects", "committed", "invariant"
     trace = "1f6c..."           # the trace's fingerprint, for a strict replay
 """
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,11 +39,13 @@ from msgspec import Struct
 from pwf_runtime.errors import UsageError
 from pwf_runtime.workflow import Workflow
 
+from .demands import Demands
 from .faults import RETURNS, Returns, parse
 from .incident import Enacted, Fact, enact
 from .planted import protocol_of
 from .program import Program
 from .schedule import Schedule
+from .targets import load_apps, set_up
 
 VERSION = 1
 
@@ -49,7 +57,7 @@ class StartEntry(Struct, frozen=True, forbid_unknown_fields=True):
     data: str = "null"
 
 
-class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
+class Scenario(Demands, frozen=True, forbid_unknown_fields=True):
     """What a scenario file says."""
 
     apps: tuple[str, ...]
@@ -63,6 +71,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     deviations: tuple[tuple[int, int], ...] = ()
     facts: tuple[Fact, ...] = ()
     planted: str = ""
+    setup: tuple[str, ...] = ()
+    network: bool = False
     expect: str = "pass"
     trace: str = ""
     about: str = ""
@@ -87,16 +97,23 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
         finally:
             program.close()
 
-    def program(self) -> Program:
-        """Load the workflows and build the program. Raises ``UsageError``."""
+    def set_up(self) -> None:
+        """What it says is to be done before it is played. Raises ``UsageError``, and what the user's code raises."""
+        for target in self.setup:
+            set_up(target)
+
+    def program(self, apps: Sequence[Workflow] = ()) -> Program:
+        """Load the workflows, if they are not given, and build the program. Raises ``UsageError``."""
         program = Program(
-            load_apps(self.apps),
+            apps or load_apps(self.apps),
             self.starts(),
             workers=self.workers,
             prefetch=self.prefetch,
             protocol=protocol_of(self.planted),
         )
         program.returns = returns_of(self.profile)
+        program.scans, program.network = self.recovery, self.network
+        program.checks = self.checks(program)
         return program
 
 
@@ -107,36 +124,6 @@ def returns_of(profile: str) -> Returns:
     if profile not in RETURNS:
         raise UsageError(f"profile {profile!r}: there is no broker of this name; there are {', '.join(RETURNS)}")
     return RETURNS[profile]
-
-
-def load_apps(targets: Sequence[str]) -> list[Workflow]:
-    """Import ``MODULE:APP`` targets, from the current folder too.
-
-    Raises:
-        UsageError: a module, an attribute, or a Workflow is not there.
-    """
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    return [_load(target.strip()) for target in targets]
-
-
-def _load(target: str) -> Workflow:
-    module_name, colon, attribute = target.partition(":")
-    if not colon or not module_name or not attribute:
-        raise UsageError(f"{target!r}: write it as MODULE:APP, such as examples.registration:users")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and module_name.startswith(error.name):
-            raise UsageError(
-                f"{target!r}: there is no module {error.name!r} in {Path.cwd()} or the Python path"
-            ) from error
-        raise
-    app = getattr(module, attribute, None)
-    if not isinstance(app, Workflow):
-        there = ", ".join(sorted(name for name, value in vars(module).items() if isinstance(value, Workflow))) or "none"
-        raise UsageError(f"{target!r}: {attribute!r} is no Workflow of {module_name} (it has: {there})")
-    return app
 
 
 def _json(text: str, where: str) -> Any:
@@ -183,6 +170,12 @@ def dump(scenario: Scenario) -> str:
     lines += ["facts = [", *[f"    {_row(fact)}," for fact in scenario.facts], "]"] if scenario.facts else []
     if scenario.deviations:
         lines.append(f"deviations = [{', '.join(f'[{step}, {number}]' for step, number in scenario.deviations)}]")
+    lists = ("once", "at_most_once", "once_per_key", "counts", "invariants", "setup")
+    lines += [f"{key} = [{', '.join(map(_string, value))}]" for key in lists if (value := getattr(scenario, key))]
+    lines += ["network = true"] if scenario.network else []
+    if scenario.committed:
+        times = [f"{_string(task)} = {number}" for task, number in scenario.committed.items()]
+        lines.append(f"committed = {{ {', '.join(times)} }}")
     lines += [
         f"{key} = {_string(value)}" for key in ("planted", "expect", "trace") if (value := getattr(scenario, key))
     ]

@@ -15,6 +15,7 @@ from pwf_runtime.codec import decode
 from . import checks, saving
 from .campaign import Violation
 from .checks import Check
+from .demands import Demands, demand_of, once_per_key
 from .program import Program
 from .report import paint, text
 from .runner import Result, play
@@ -22,6 +23,8 @@ from .scenario import Scenario
 from .schedule import Schedule
 from .shrink import shrink
 from .tally import COMMITTED, Claim, Count, Effects, Subject, Tally
+
+NONE = Demands()
 
 
 class Failure(AssertionError):
@@ -61,7 +64,14 @@ class Report:
     schedules played. Numbers of times (``committed``, ``effects``) are those of all schedules, see ``tally.Count``.
     """
 
-    def __init__(self, program: Program, keeper: Keeper, planted: str = "") -> None:
+    def __init__(
+        self,
+        program: Program,
+        keeper: Keeper,
+        planted: str = "",
+        demands: Demands = NONE,
+        setup: Sequence[str] = (),
+    ) -> None:
         self.program = program
         self.verdict = "pass"
         self.bound = ""
@@ -76,7 +86,10 @@ class Report:
         """The latest comparison of a count, if it did not hold, and a schedule in which it did not."""
         self.tally = Tally()
         self.keeper = keeper
+        self.demands = demands
+        """What was demanded of every schedule from the start, and stands in the file of each failure."""
         self._planted = planted
+        self._setup = setup
 
     def __repr__(self) -> str:
         return f"<Report: {self.verdict}: {self.bound}; {self.runs:,} schedules>"
@@ -124,14 +137,12 @@ class Report:
         does in the run without faults, each time with a key of its own.
         """
         _ = self.effects[effect]  # there is such an effect
-        clean = play(self.program, Schedule()).world
-        allowed = {path: checks.distinct(entries) for path, entries in checks.by_path(clean, effect).items()}
-        check = checks.once_per_key(effect, allowed)
+        check, demand = once_per_key(effect, self.program), Demands(once_per_key=(effect,))
         for example in self.tally.examples():
             with self._demanding(check):
                 broken = play(self.program, example).violation is not None
             if broken:
-                raise self._explained(check, example)
+                raise self._explained(check, demand, example)
 
     def _assert(self, effect: str, sign: str) -> None:
         self.effects[effect].compare(sign, 1)
@@ -142,14 +153,14 @@ class Report:
 
     def explain(self, claim: Claim, example: Schedule) -> Failure:
         """The failure of a claim, shown in the smallest schedule that was found for it."""
-        return self._explained(checks.claimed(claim), example)
+        return self._explained(checks.claimed(claim), demand_of(claim), example)
 
-    def _explained(self, check: Check, example: Schedule) -> Failure:
+    def _explained(self, check: Check, demand: Demands, example: Schedule) -> Failure:
         with self._demanding(check):
             result = play(self.program, example)
             if result.violation is None:
                 return Failure(["played again, the schedule did something else: a task is no function of its input"])
-            return self._failure(smallest(self.program, result))
+            return self._failure(smallest(self.program, result), demand)
 
     @contextmanager
     def _demanding(self, check: Check) -> Iterator[None]:
@@ -160,9 +171,11 @@ class Report:
             self.program.checks = before
             self.program.close()
 
-    def _failure(self, found: Violation) -> Failure:
+    def _failure(self, found: Violation, demand: Demands = NONE) -> Failure:
         """Save it, and say all about it."""
-        line = self.keeper.keep(found, saving.scenario_of(self.program, found, self._planted))
+        demands = self.demands.plus(demand)
+        scenario = saving.scenario_of(self.program, found, self._planted, demands, self._setup)
+        line = self.keeper.keep(found, scenario)
         return Failure(text.failure(found, line, width=paint.width()), found)
 
 

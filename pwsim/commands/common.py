@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,19 +46,33 @@ def prepare(scenario: Scenario) -> Program:
     compares with that."""
     program = scenario.program()
     program.expects(frozenset([fault.mode for fault in scenario.schedule().faults]))
-    program.recovers |= scenario.recovery
     clean = play(program, Schedule())
     program.reference = clean.world.committed_graph() if clean.violation is None else None
     return program
 
 
-def open_file(name: str | Path, apps: str = "") -> Loaded:
-    """Load a scenario file. ``apps``: its workflows, if not those it names. Raises ``UsageError``."""
+def open_file(name: str | Path, apps: str = "", setup: Sequence[str] = ()) -> Loaded:
+    """Load a scenario file. ``apps``: its workflows, ``setup``: what is done before, if not what it names. Raises
+    ``UsageError``."""
     path = Path(name)
     scenario = load(path)
     if apps:
         scenario = replace(scenario, apps=tuple(apps.split(",")))
+    if setup:
+        scenario = replace(scenario, setup=tuple(setup))
+    scenario.set_up()
     return Loaded(path, scenario, prepare(scenario))
+
+
+def add_setup(parser: argparse.ArgumentParser) -> None:
+    """The option by which a command is told of the user's stand-ins."""
+    parser.add_argument(
+        "--setup",
+        action="append",
+        default=[],
+        metavar="MODULE:FUNC",
+        help="call this first, such as what puts stand-ins in the place of clients; MODULE or FILE.py: import it",
+    )
 
 
 def violation_of(result: Result) -> Violation | None:

@@ -10,7 +10,7 @@ from msgspec.structs import asdict, replace
 
 from ..lint import Finding, lint
 from ..report import json
-from ..scenario import load_apps
+from ..targets import load_apps
 
 
 def add(commands: Any) -> None:

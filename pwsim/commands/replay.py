@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..campaign import Violation
+from ..invariants import INVARIANT
 from ..report import json, paint, text
 from ..runner import Result
-from .common import Loaded, open_file, violation_of, write_page
+from .common import Loaded, add_setup, open_file, violation_of, write_page
 
 
 def add(commands: Any) -> None:
@@ -18,21 +19,22 @@ def add(commands: Any) -> None:
     parser.add_argument("--strict", action="store_true", help="the trace must be the same, too")
     parser.add_argument("--html", type=Path, metavar="OUT", help="write a page to step through (a file, or a folder)")
     parser.add_argument("--apps", default="", metavar="MODULE:APP[,...]", help="its workflows, if not those it names")
+    add_setup(parser)
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    return file(Path(options.file), strict=options.strict, as_json=options.json, page=options.html, apps=options.apps)
+    loaded = open_file(options.file, options.apps, options.setup)
+    return show(loaded, strict=options.strict, as_json=options.json, page=options.html)
 
 
-def file(path: Path, *, strict: bool = False, as_json: bool = False, page: Path | None = None, apps: str = "") -> int:
+def show(loaded: Loaded, *, strict: bool = False, as_json: bool = False, page: Path | None = None) -> int:
     """Play one file. 0: no law is broken, as it expects (and, if ``strict``, by the same trace); else 1."""
-    loaded = open_file(path, apps)
     result = loaded.play()
     found = violation_of(result)
     if page is not None:
-        write_page(page, path.stem, result, loaded.replay)
+        write_page(page, loaded.path.stem, result, loaded.replay)
     same = not loaded.scenario.trace or loaded.scenario.trace == result.fingerprint()
     if as_json:
         print(json.dumps(json.replayed(result, found, loaded.replay, loaded.scenario.expect, same)))
@@ -56,6 +58,8 @@ def _tell(loaded: Loaded, result: Result, found: Violation | None, same: bool) -
         print("the trace differs from the one recorded: the code or its schedule has changed")
     if (found.law if found else "pass") != loaded.scenario.expect:
         print(f"expected: {loaded.scenario.expect}")
+        if loaded.scenario.expect == INVARIANT and not loaded.scenario.invariants:
+            print("its invariant has no name in a module, so this file cannot hold it: play it by the test that has it")
 
 
 def _enacted(loaded: Loaded) -> list[str]:

@@ -13,7 +13,7 @@ from .. import scenario as scenarios
 from ..campaign import STRATEGIES, Campaign, Report, Violation
 from ..report import json, paint, text
 from . import replay
-from .common import REPLAYS, as_found, is_folder, repeats, replay_line, write_page
+from .common import REPLAYS, add_setup, as_found, is_folder, open_file, repeats, replay_line, write_page
 
 EXIT = {"pass": 0, "violation": 1, "inconclusive": 3}
 FAILURES = Path(".pwsim/failures")
@@ -32,6 +32,8 @@ def add(commands: Any) -> None:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes for the random schedules")
     parser.add_argument("--budget", type=float, metavar="SECONDS")
     parser.add_argument("--planted", default="", metavar="BUG", help="simulate a protocol with this planted bug")
+    add_setup(parser)
+    parser.add_argument("--network", action="store_true", help="let tasks open connections, which is refused else")
     parser.add_argument("--html", type=Path, metavar="OUT", help="write a page of a failure (a file, or a folder)")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(command=run)
@@ -46,9 +48,12 @@ def run(options: argparse.Namespace) -> int:
         start=tuple([_start(entry) for entry in options.start]),
         workers=options.workers,
         planted=options.planted,
+        setup=tuple(options.setup),
+        network=options.network,
     )
     if not scenario.start:
         raise UsageError('nothing to begin: say --start TASK=JSON, such as --start \'register_user={"name": "Ada"}\'')
+    scenario.set_up()
     report = _campaign(scenario, options)
     _show(report, scenario, options)
     return EXIT[report.verdict]
@@ -61,7 +66,7 @@ def _replay_all(target: Path, options: argparse.Namespace) -> int:
     page = options.html
     if page is not None and len(files) > 1 and not is_folder(page):
         raise UsageError(f"--html {page}: for {len(files)} scenarios name a folder")
-    return max([replay.file(path, as_json=options.json, page=page) for path in files])
+    return max([replay.show(open_file(path, setup=options.setup), as_json=options.json, page=page) for path in files])
 
 
 def _start(entry: str) -> scenarios.StartEntry:

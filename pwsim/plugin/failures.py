@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pwf_runtime.errors import UsageError
 
@@ -65,7 +67,7 @@ class Kept:
 
     def keep(self, found: Violation, scenario: Scenario) -> str:
         """Save it, write its page if pages are wanted, and return the line that replays it."""
-        write(self.path, scenario)
+        write(self.path, replace(scenario, setup=(*self._conftests(), *scenario.setup)))
         line = self._line()
         folder = settings.HTML.value(self._item.config)
         if folder is not None:
@@ -73,6 +75,13 @@ class Kept:
             html.write(page, found.result, line)
             line += f"\npage: {shown(page)}"
         return line
+
+    def _conftests(self) -> list[str]:
+        """Those that pytest has loaded for the test, the outermost first: they may put stand-ins in clients' places."""
+        loaded = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+        folders = [folder for folder in self._item.path.parents if folder.is_relative_to(self._item.config.rootpath)]
+        files = [str(folder / "conftest.py") for folder in reversed(folders)]
+        return [shown(Path(file)) for file in files if file in loaded]
 
     def _line(self) -> str:
         file, colons, name = self._item.nodeid.partition("::")

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 
 SEARCH = ("faults", "max_faults", "runs", "seed", "budget", "strategy", "jobs", "pause")
-MARK = (*SEARCH, "workers", "invariant", "planted", "allow_unfinished")
+DEMANDS = ("once", "at_most_once", "once_per_key", "committed", "counts", "invariant")
+MARK = (*SEARCH, *DEMANDS, "workers", "planted", "setup", "network", "allow_unfinished")
 """What the mark may say: arguments of ``pwsim.simulate``."""
 
 MARKER = (

@@ -133,7 +133,7 @@ def test_a_fence_keeps_a_stale_worker_from_having_the_last_word() -> None:
         service.charge(data, fence=ctx.attempt)
         return result("paid")
 
-    with pytest.raises(Failure, match=r"invariant: newest_wins, .* the worker stalls beyond its lease"):
+    with pytest.raises(Failure, match=r"invariant: newest_wins: .* the worker stalls beyond its lease"):
         simulated(pay, "stall", invariant=newest_wins)
     simulated(pay, "stall", invariant=newest_wins_behind_a_fence)
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from pwf_runtime.errors import UsageError
 from pwsim.faults import parse
 from pwsim.runner import play
-from pwsim.scenario import Scenario, StartEntry, dump, load, load_apps
+from pwsim.scenario import Scenario, StartEntry, dump, load
 from pwsim.schedule import Schedule
+from pwsim.targets import load_apps
 
 ROOT = Path(__file__).resolve().parents[2]
 FAN = "pwsim.planted.workflows:fan"

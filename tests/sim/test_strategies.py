@@ -245,7 +245,7 @@ from hypothesis import Phase, find, given, seed, settings, HealthCheck
 from pwsim.explore import faults, random
 from pwsim.faults import families
 from pwsim.program import Program
-from pwsim.scenario import load_apps
+from pwsim.targets import load_apps
 from pwsim.strategies import cases, every_fault
 from examples import bulk, registration, conditional, ping_pong
 
