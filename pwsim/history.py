@@ -135,6 +135,7 @@ class History:
             tuple([join.content() for join in self.joins.values()]),
             tuple([(key, *events) for key, events in self.events.items()]),
             tuple(self.status.items()),
+            tuple(self.results.items()),
             tuple(self.home.items()),
         )
 
