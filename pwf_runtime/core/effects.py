@@ -14,7 +14,7 @@ from .model import Event, Marker, Message
 from .txn import Txn
 
 
-class RunTask(Struct, frozen=True):
+class RunTask(Struct, frozen=True, gc=False):
     """Run the user's function, holding the lease with ``token``. Answer: ``TaskDone`` or ``TaskFailed``."""
 
     message: Message
@@ -24,7 +24,7 @@ class RunTask(Struct, frozen=True):
     events: tuple[Event, ...]
 
 
-class Publish(Struct, frozen=True):
+class Publish(Struct, frozen=True, gc=False):
     """Publish messages, and answer ``Published`` only when the broker has confirmed every one of them.
 
     Only AFTER the transaction that created their calls.
@@ -33,7 +33,7 @@ class Publish(Struct, frozen=True):
     messages: tuple[Message | Marker, ...]
 
 
-class IndexAdd(Struct, frozen=True):
+class IndexAdd(Struct, frozen=True, gc=False):
     """Add entries ``(member, score)`` to an index, or move them to the new score. Answer: ``Indexed``.
 
     A timer is added BEFORE the delivery that asked for it is acked.
@@ -43,7 +43,7 @@ class IndexAdd(Struct, frozen=True):
     entries: tuple[tuple[bytes, int], ...]
 
 
-class IndexRead(Struct, frozen=True):
+class IndexRead(Struct, frozen=True, gc=False):
     """Up to ``limit`` entries with a score up to and including ``upto``, least first. Answer: ``Entries``."""
 
     index: str
@@ -51,14 +51,14 @@ class IndexRead(Struct, frozen=True):
     limit: int
 
 
-class IndexRemove(Struct, frozen=True):
+class IndexRemove(Struct, frozen=True, gc=False):
     """Remove members; a missing one is no error. Answer: ``Indexed``."""
 
     index: str
     members: tuple[bytes, ...]
 
 
-class Ack(Struct, frozen=True):
+class Ack(Struct, frozen=True, gc=False):
     """Tell the broker that the delivery is dealt with. Answer: ``Acked``, also when the channel is gone.
 
     Only AFTER the call is settled, or something else (a timer, another holder) will bring it back.

@@ -10,7 +10,7 @@ from msgspec import Struct
 # ── what travels ──────────────────────────────────────────────────────────────────────────────
 
 
-class Message(Struct, frozen=True):
+class Message(Struct, frozen=True, gc=False):
     """A hint that a call may be ready. It holds no payload: the call's record does.
 
     ``task`` is the full name ``"queue.task"``.
@@ -25,7 +25,7 @@ class Message(Struct, frozen=True):
         return self.task.partition(".")[0]
 
 
-class Marker(Struct, frozen=True):
+class Marker(Struct, frozen=True, gc=False):
     """Sent behind whatever a queue holds: when it comes back, all that was ahead of it was delivered."""
 
     queue: str
@@ -35,7 +35,7 @@ class Marker(Struct, frozen=True):
 # ── what a task answers ───────────────────────────────────────────────────────────────────────
 
 
-class NewCall(Struct, frozen=True):
+class NewCall(Struct, frozen=True, gc=False):
     """Call ``task`` (full name) with ``data``, not before ``delay_ms`` from the commit."""
 
     task: str
@@ -43,14 +43,14 @@ class NewCall(Struct, frozen=True):
     delay_ms: int = 0
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """A named fact of a run."""
 
     name: str
     data: bytes
 
 
-class Need(Struct, frozen=True, array_like=True):
+class Need(Struct, frozen=True, gc=False, array_like=True):
     """``count`` events of one name. ``outside``: they are signals, which no call of the run brings about."""
 
     name: str
@@ -58,7 +58,7 @@ class Need(Struct, frozen=True, array_like=True):
     outside: bool = False
 
 
-class NewJoin(Struct, frozen=True):
+class NewJoin(Struct, frozen=True, gc=False):
     """Run ``then`` once ``at_least`` of the ``needs`` are met.
 
     ``timeout_ms`` after the commit, if it has not fired by then, it is over and ``on_timeout`` (if any) runs.
@@ -71,14 +71,14 @@ class NewJoin(Struct, frozen=True):
     on_timeout: NewCall | None = None
 
 
-class NewFork(Struct, frozen=True):
+class NewFork(Struct, frozen=True, gc=False):
     """Run ``calls``, and ``then`` with their results, in this order, when all have finished."""
 
     calls: tuple[NewCall, ...]
     then: NewCall | None
 
 
-class Outcome(Struct, frozen=True, cache_hash=True):
+class Outcome(Struct, frozen=True, gc=False, cache_hash=True):
     """All that a task returned, each kind in the order in which it was given."""
 
     calls: tuple[NewCall, ...] = ()
@@ -88,7 +88,7 @@ class Outcome(Struct, frozen=True, cache_hash=True):
     result: bytes | None = None
 
 
-class Failure(Struct, frozen=True):
+class Failure(Struct, frozen=True, gc=False):
     """Why an attempt has no outcome. ``final`` means: another attempt cannot help."""
 
     kind: str
@@ -100,7 +100,7 @@ class Failure(Struct, frozen=True):
 # ── what the store holds ──────────────────────────────────────────────────────────────────────
 
 
-class CallRecord(Struct, frozen=True, omit_defaults=True):
+class CallRecord(Struct, frozen=True, gc=False, omit_defaults=True):
     """What is fixed about a call when it is created.
 
     ``parent`` is the id of the call whose commit created it ("" for a run's first). ``join`` is set for a call that a
@@ -120,7 +120,7 @@ class CallRecord(Struct, frozen=True, omit_defaults=True):
     """Set for the built-in call that ends a join at its time: that join's id."""
 
 
-class Child(Struct, frozen=True, array_like=True):
+class Child(Struct, frozen=True, gc=False, array_like=True):
     """What must be remembered to publish a call again. ``due_ms`` 0: at once."""
 
     call_id: str
@@ -128,7 +128,7 @@ class Child(Struct, frozen=True, array_like=True):
     due_ms: int = 0
 
 
-class Armed(Struct, frozen=True, array_like=True):
+class Armed(Struct, frozen=True, gc=False, array_like=True):
     """A join that a commit armed: all that looking at it again takes."""
 
     join_id: str
@@ -141,7 +141,7 @@ class Armed(Struct, frozen=True, array_like=True):
         return self.at_least < len(self.needs)
 
 
-class Outbox(Struct, frozen=True, array_like=True):
+class Outbox(Struct, frozen=True, gc=False, array_like=True):
     """What a committed call still has to bring about. Kept until it settles. ``emitted``: how many of each name."""
 
     children: tuple[Child, ...]
@@ -149,7 +149,7 @@ class Outbox(Struct, frozen=True, array_like=True):
     armed: tuple[Armed, ...]
 
 
-class JoinRecord(Struct, frozen=True, omit_defaults=True):
+class JoinRecord(Struct, frozen=True, gc=False, omit_defaults=True):
     """What is fixed about a join when it is armed. ``timer`` is the id of the call that ends it, or ""."""
 
     then: NewCall
@@ -169,7 +169,7 @@ class JoinRecord(Struct, frozen=True, omit_defaults=True):
         return not self.timer and any(need.outside for need in self.needs)
 
 
-class StoredEvent(Struct, frozen=True, array_like=True):
+class StoredEvent(Struct, frozen=True, gc=False, array_like=True):
     """An event as the run keeps it: its data and who emitted it."""
 
     data: bytes
@@ -177,7 +177,7 @@ class StoredEvent(Struct, frozen=True, array_like=True):
     task: str
 
 
-class Signal(Struct, frozen=True, array_like=True):
+class Signal(Struct, frozen=True, gc=False, array_like=True):
     """An event that comes from outside, as the run keeps it: a second one with this id is the same, or a mistake.
 
     ``sent_ms`` is the sender's clock.
@@ -193,7 +193,7 @@ class Signal(Struct, frozen=True, array_like=True):
         return (self.event, self.data) == (other.event, other.data)
 
 
-class Waiter(Struct, frozen=True, array_like=True):
+class Waiter(Struct, frozen=True, gc=False, array_like=True):
     """An entry in the list of joins that wait for ``count`` events of a name.
 
     ``at_least``: how many names must have enough. It stands here too, so that nobody has to read the join's record,
@@ -207,7 +207,7 @@ class Waiter(Struct, frozen=True, array_like=True):
     ranked: bool
 
 
-class Timer(Struct, frozen=True, array_like=True):
+class Timer(Struct, frozen=True, gc=False, array_like=True):
     """An entry of the timer index: publish ``message`` when it is due.
 
     ``token`` makes each entry itself and no other, so that removing the one that was read can never

@@ -30,25 +30,25 @@ FOREVER = 2**53
 """As a score: all there is (the largest integer that a sorted set of Redis holds exactly)."""
 
 
-class ReadingMarkers(Struct, frozen=True):
+class ReadingMarkers(Struct, frozen=True, gc=False):
     """When was this queue's last marker sent?"""
 
     queue: str
 
 
-class SendingMarker(Struct, frozen=True):
+class SendingMarker(Struct, frozen=True, gc=False):
     """Sending one."""
 
     marker: Marker
 
 
-class NotingMarker(Struct, frozen=True):
+class NotingMarker(Struct, frozen=True, gc=False):
     """Noting that it was sent."""
 
     marker: Marker
 
 
-class Marked(Struct, frozen=True):
+class Marked(Struct, frozen=True, gc=False):
     """Done; ``sent``: it was time for one."""
 
     sent: bool
@@ -85,13 +85,13 @@ class MarkMachine(Machine):
         return Marked(True), None
 
 
-class ReadingRuns(Struct, frozen=True):
+class ReadingRuns(Struct, frozen=True, gc=False):
     """Which runs are open?"""
 
     marker: Marker
 
 
-class Scanning(Struct, frozen=True):
+class Scanning(Struct, frozen=True, gc=False):
     """Reading the calls of the first of ``runs``; ``calls`` are those found so far."""
 
     marker: Marker
@@ -99,7 +99,7 @@ class Scanning(Struct, frozen=True):
     fields: tuple[tuple[str, bytes], ...] = ()
 
 
-class Probing(Struct, frozen=True):
+class Probing(Struct, frozen=True, gc=False):
     """Does anybody have one of them?"""
 
     marker: Marker
@@ -107,55 +107,55 @@ class Probing(Struct, frozen=True):
     suspects: tuple[Message, ...]
 
 
-class Republishing(Struct, frozen=True):
+class Republishing(Struct, frozen=True, gc=False):
     """Publishing those that nobody has."""
 
     marker: Marker
     runs: tuple[tuple[str, int], ...]
 
 
-class Completing(Struct, frozen=True):
+class Completing(Struct, frozen=True, gc=False):
     """The run has nothing open but did not end: ending it."""
 
     marker: Marker
     runs: tuple[tuple[str, int], ...]
 
 
-class Listing(Struct, frozen=True):
+class Listing(Struct, frozen=True, gc=False):
     """Adding a run that has ended to the finished ones."""
 
     marker: Marker
     runs: tuple[tuple[str, int], ...]
 
 
-class Unlisting(Struct, frozen=True):
+class Unlisting(Struct, frozen=True, gc=False):
     """Taking a run that has ended or is gone off the open ones."""
 
     marker: Marker
     runs: tuple[tuple[str, int], ...]
 
 
-class Confirming(Struct, frozen=True):
+class Confirming(Struct, frozen=True, gc=False):
     """Looking whether it is still ended: a store that fell back meanwhile may have forgotten it."""
 
     marker: Marker
     runs: tuple[tuple[str, int], ...]
 
 
-class Relisting(Struct, frozen=True):
+class Relisting(Struct, frozen=True, gc=False):
     """It is not: adding it to the open ones again."""
 
     marker: Marker
     runs: tuple[tuple[str, int], ...]
 
 
-class Acking(Struct, frozen=True):
+class Acking(Struct, frozen=True, gc=False):
     """All runs are looked at: dealing the marker done."""
 
     marker: Marker
 
 
-class Scanned(Struct, frozen=True):
+class Scanned(Struct, frozen=True, gc=False):
     """Done."""
 
     marker: Marker

@@ -7,7 +7,7 @@ from msgspec import Struct
 from .ids import fraction
 
 
-class Retry(Struct, frozen=True, kw_only=True):
+class Retry(Struct, frozen=True, gc=False, kw_only=True):
     """How often and when a call is tried again.
 
     An attempt counts when it is claimed, not when it raises: a task that kills its worker each time

@@ -29,7 +29,7 @@ from .txn import TxnReply
 from .wire import decode_signal, encode
 
 
-class Sending(Struct, frozen=True):
+class Sending(Struct, frozen=True, gc=False):
     """What is sent to which run. ``listed``: the run was listed as open, to be revived."""
 
     run_id: str
@@ -46,81 +46,81 @@ class Sending(Struct, frozen=True):
         return Message(self.run_id, self.call_id, f"{queue}.{k.OWN}{self.signal.event}")
 
 
-class Addressing(Struct, frozen=True):
+class Addressing(Struct, frozen=True, gc=False):
     """Reading whether there is such a run, and whether it has the signal."""
 
     sending: Sending
 
 
-class Listing(Struct, frozen=True):
+class Listing(Struct, frozen=True, gc=False):
     """The run is stranded: listing it as open."""
 
     sending: Sending
     task: bytes
 
 
-class Signalling(Struct, frozen=True):
+class Signalling(Struct, frozen=True, gc=False):
     """Creating the signal's call; if the run is stranded, it goes on with that."""
 
     sending: Sending
     message: Message
 
 
-class Relisting(Struct, frozen=True):
+class Relisting(Struct, frozen=True, gc=False):
     """The call is there: listing its run as open once more, where that was or may have been revived."""
 
     message: Message
     created: bool
 
 
-class Publishing(Struct, frozen=True):
+class Publishing(Struct, frozen=True, gc=False):
     """Publishing the signal's message."""
 
     message: Message
     created: bool
 
 
-class Waiting(Struct, frozen=True):
+class Waiting(Struct, frozen=True, gc=False):
     """No queue took the message: setting a timer that publishes it again."""
 
     message: Message
     created: bool
 
 
-class Closing(Struct, frozen=True):
+class Closing(Struct, frozen=True, gc=False):
     """The run was listed, and is not to be revived: taking it off the list again."""
 
     run_id: str
     end: End
 
 
-class Confirming(Struct, frozen=True):
+class Confirming(Struct, frozen=True, gc=False):
     """Looking whether it is still ended: another signal may have revived it meanwhile."""
 
     run_id: str
     end: End
 
 
-class Reopening(Struct, frozen=True):
+class Reopening(Struct, frozen=True, gc=False):
     """It is not: adding it to the open ones again."""
 
     end: End
 
 
-class Signalled(Struct, frozen=True):
+class Signalled(Struct, frozen=True, gc=False):
     """The run has the signal. ``created``: by this sending; ``routed``: the queue of its first task exists."""
 
     created: bool
     routed: bool = True
 
 
-class Conflict(Struct, frozen=True):
+class Conflict(Struct, frozen=True, gc=False):
     """The run has another signal of this id: ``there``."""
 
     there: Signal
 
 
-class Refused(Struct, frozen=True):
+class Refused(Struct, frozen=True, gc=False):
     """There is no such run (``status`` ""), or it has ended so."""
 
     status: str

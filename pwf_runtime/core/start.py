@@ -24,62 +24,62 @@ from .txn import TxnReply
 from .wire import encode
 
 
-class Opening(Struct, frozen=True):
+class Opening(Struct, frozen=True, gc=False):
     """Listing the run as open."""
 
     message: Message
     data: bytes
 
 
-class Starting(Struct, frozen=True):
+class Starting(Struct, frozen=True, gc=False):
     """Creating it."""
 
     message: Message
     digest: bytes
 
 
-class Relisting(Struct, frozen=True):
+class Relisting(Struct, frozen=True, gc=False):
     """Listing it as open once more, now that it is there."""
 
     message: Message
 
 
-class Publishing(Struct, frozen=True):
+class Publishing(Struct, frozen=True, gc=False):
     """Publishing its first message."""
 
     message: Message
     created: bool
 
 
-class Waiting(Struct, frozen=True):
+class Waiting(Struct, frozen=True, gc=False):
     """No queue took the message: setting a timer that publishes it again."""
 
     message: Message
     created: bool
 
 
-class Closing(Struct, frozen=True):
+class Closing(Struct, frozen=True, gc=False):
     """It had ended before: taking it off the list again."""
 
     message: Message
     conflict: str
 
 
-class Confirming(Struct, frozen=True):
+class Confirming(Struct, frozen=True, gc=False):
     """Looking whether it is still ended: a signal may have revived it meanwhile."""
 
     message: Message
     conflict: str
 
 
-class Reopening(Struct, frozen=True):
+class Reopening(Struct, frozen=True, gc=False):
     """It is not: adding it to the open ones again."""
 
     message: Message
     conflict: str
 
 
-class Begun(Struct, frozen=True):
+class Begun(Struct, frozen=True, gc=False):
     """The run is there. ``created``: by this start; ``routed``: its queue exists."""
 
     message: Message
@@ -87,7 +87,7 @@ class Begun(Struct, frozen=True):
     routed: bool = True
 
 
-class Conflict(Struct, frozen=True):
+class Conflict(Struct, frozen=True, gc=False):
     """Another run has this id; ``reason`` says in what it differs."""
 
     message: Message

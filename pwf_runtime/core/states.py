@@ -8,7 +8,7 @@ from .model import CallRecord, Child, Event, Message, Outbox, Timer
 from .txn import Is
 
 
-class Claim(Struct, frozen=True):
+class Claim(Struct, frozen=True, gc=False):
     """A claim that was granted. Only this attempt may commit, as long as no later one was granted.
 
     ``uncounted``: attempts before this one that do not count; ``strangers``: of these, claims by workers that did not
@@ -28,7 +28,7 @@ class Claim(Struct, frozen=True):
         return self.attempt - self.uncounted
 
 
-class Reached(Struct, frozen=True):
+class Reached(Struct, frozen=True, gc=False):
     """A join that waits for ``count`` events of ``name``, which are there. The rest: see ``model.Waiter``."""
 
     join: str
@@ -38,7 +38,7 @@ class Reached(Struct, frozen=True):
     ranked: bool
 
 
-class Work(Struct, frozen=True):
+class Work(Struct, frozen=True, gc=False):
     """What a committed call still has to bring about.
 
     ``todo``: joins that have enough of a name; ``joined``: calls that joins have fired;
@@ -53,7 +53,7 @@ class Work(Struct, frozen=True):
     guards: tuple[Is, ...] = ()
 
 
-class Claiming(Struct, frozen=True):
+class Claiming(Struct, frozen=True, gc=False):
     """Waiting for the claim. ``due_ms``: the call had to wait until then, which is over."""
 
     message: Message
@@ -61,7 +61,7 @@ class Claiming(Struct, frozen=True):
     due_ms: int | None = None
 
 
-class Gathering(Struct, frozen=True):
+class Gathering(Struct, frozen=True, gc=False):
     """A joined call reads its events. ``wanted``: (name, from, to) still to read; ``None`` before that is known."""
 
     claim: Claim
@@ -70,13 +70,13 @@ class Gathering(Struct, frozen=True):
     events: tuple[Event, ...] = ()
 
 
-class Running(Struct, frozen=True):
+class Running(Struct, frozen=True, gc=False):
     """The user's function runs; the driver renews the lease."""
 
     claim: Claim
 
 
-class Committing(Struct, frozen=True):
+class Committing(Struct, frozen=True, gc=False):
     """Waiting for the commit. ``leaf``: the call settles with it."""
 
     claim: Claim
@@ -84,33 +84,33 @@ class Committing(Struct, frozen=True):
     leaf: bool
 
 
-class Failing(Struct, frozen=True):
+class Failing(Struct, frozen=True, gc=False):
     """Noting that the attempt failed; ``due_ms``: when to try again, ``None``: it is dead."""
 
     claim: Claim
     due_ms: int | None
 
 
-class Looking(Struct, frozen=True):
+class Looking(Struct, frozen=True, gc=False):
     """Somebody else committed: looking for joins that have enough, as that worker would have."""
 
     work: Work
 
 
-class Satisfying(Struct, frozen=True):
+class Satisfying(Struct, frozen=True, gc=False):
     """Marking the first of ``work.todo``."""
 
     work: Work
 
 
-class Recalling(Struct, frozen=True):
+class Recalling(Struct, frozen=True, gc=False):
     """The first of ``work.todo`` has enough names marked, so many: reading what it fires."""
 
     work: Work
     marks: int
 
 
-class Firing(Struct, frozen=True):
+class Firing(Struct, frozen=True, gc=False):
     """Firing the join of the first of ``work.todo``, whose record is ``join``, with so many names marked."""
 
     work: Work
@@ -118,13 +118,13 @@ class Firing(Struct, frozen=True):
     marks: int
 
 
-class Publishing(Struct, frozen=True):
+class Publishing(Struct, frozen=True, gc=False):
     """Waiting until the broker has every child and joined call safely."""
 
     work: Work
 
 
-class Noting(Struct, frozen=True):
+class Noting(Struct, frozen=True, gc=False):
     """Writing to the calls in ``unroutable`` that no queue took their message."""
 
     work: Work
@@ -132,72 +132,72 @@ class Noting(Struct, frozen=True):
     timers: tuple[Timer, ...]
 
 
-class Delaying(Struct, frozen=True):
+class Delaying(Struct, frozen=True, gc=False):
     """Setting timers for delayed children and for what could not be routed."""
 
     work: Work
 
 
-class Settling(Struct, frozen=True):
+class Settling(Struct, frozen=True, gc=False):
     """Forgetting the call."""
 
     work: Work
 
 
-class Completing(Struct, frozen=True):
+class Completing(Struct, frozen=True, gc=False):
     """Nothing of the run is open: ending it."""
 
     message: Message
     token: str
 
 
-class Listing(Struct, frozen=True):
+class Listing(Struct, frozen=True, gc=False):
     """Adding the run to the finished ones."""
 
     message: Message
     token: str
 
 
-class Unlisting(Struct, frozen=True):
+class Unlisting(Struct, frozen=True, gc=False):
     """Removing it from the open ones."""
 
     message: Message
     token: str
 
 
-class Confirming(Struct, frozen=True):
+class Confirming(Struct, frozen=True, gc=False):
     """Looking whether it is still ended: a store that fell back meanwhile may have forgotten it."""
 
     message: Message
     token: str
 
 
-class Relisting(Struct, frozen=True):
+class Relisting(Struct, frozen=True, gc=False):
     """It may not be: adding it to the open ones again."""
 
     message: Message
     token: str
 
 
-class Parking(Struct, frozen=True):
+class Parking(Struct, frozen=True, gc=False):
     """Setting a timer that brings the message back."""
 
     message: Message
 
 
-class Burying(Struct, frozen=True):
+class Burying(Struct, frozen=True, gc=False):
     """Adding the call to the dead ones."""
 
     message: Message
 
 
-class Acking(Struct, frozen=True):
+class Acking(Struct, frozen=True, gc=False):
     """Dealing the delivery done."""
 
     message: Message
 
 
-class Done(Struct, frozen=True):
+class Done(Struct, frozen=True, gc=False):
     """Nothing is left to do for this delivery."""
 
     message: Message

@@ -59,7 +59,7 @@ from .txn import (
 from .wire import encode, number
 
 
-class Snapshot(Struct, frozen=True):
+class Snapshot(Struct, frozen=True, gc=False):
     """What is there of a call and its run, when a compare failed."""
 
     status: bytes | None
@@ -75,7 +75,7 @@ class Snapshot(Struct, frozen=True):
     holder: tuple[str, int] | None
 
 
-class Commit(Struct, frozen=True):
+class Commit(Struct, frozen=True, gc=False):
     """A commit's transaction with what is left to do after it. ``leaf``: nothing is, the call settles with it."""
 
     txn: Txn

@@ -26,27 +26,27 @@ ROUTES = UNKNOWN_TASK
 """How often and when a message that no queue takes is tried again."""
 
 
-class Reading(Struct, frozen=True):
+class Reading(Struct, frozen=True, gc=False):
     """Reading the timers that are due."""
 
     limit: int
 
 
-class Publishing(Struct, frozen=True):
+class Publishing(Struct, frozen=True, gc=False):
     """Publishing their messages."""
 
     due: tuple[Timer, ...]
     members: tuple[bytes, ...]
 
 
-class KeepingBroken(Struct, frozen=True):
+class KeepingBroken(Struct, frozen=True, gc=False):
     """Setting aside entries that do not decode, for people to look at."""
 
     due: tuple[Timer, ...]
     members: tuple[bytes, ...]
 
 
-class Noting(Struct, frozen=True):
+class Noting(Struct, frozen=True, gc=False):
     """Writing to the calls of ``failed`` that no queue takes their messages; ``dead``: those that are over now."""
 
     members: tuple[bytes, ...]
@@ -55,26 +55,26 @@ class Noting(Struct, frozen=True):
     dead: tuple[Timer, ...] = ()
 
 
-class Burying(Struct, frozen=True):
+class Burying(Struct, frozen=True, gc=False):
     """Adding those that used up their tries to the dead ones."""
 
     members: tuple[bytes, ...]
     failed: tuple[Timer, ...]
 
 
-class Delaying(Struct, frozen=True):
+class Delaying(Struct, frozen=True, gc=False):
     """Setting new timers for the others."""
 
     members: tuple[bytes, ...]
 
 
-class Removing(Struct, frozen=True):
+class Removing(Struct, frozen=True, gc=False):
     """Removing the entries that were read."""
 
     members: tuple[bytes, ...]
 
 
-class Swept(Struct, frozen=True):
+class Swept(Struct, frozen=True, gc=False):
     """Done: this many timers were due. As many as asked for: there may be more."""
 
     count: int

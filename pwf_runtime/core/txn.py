@@ -23,20 +23,20 @@ from msgspec import Struct
 # ── compares ──────────────────────────────────────────────────────────────────────────────────
 
 
-class Is(Struct, frozen=True):
+class Is(Struct, frozen=True, gc=False):
     """``field`` has exactly this value; ``None`` means: the field is missing."""
 
     field: str
     value: bytes | None
 
 
-class Has(Struct, frozen=True):
+class Has(Struct, frozen=True, gc=False):
     """``field`` is there, whatever its value."""
 
     field: str
 
 
-class Held(Struct, frozen=True):
+class Held(Struct, frozen=True, gc=False):
     """The lease is held with this token; ``None`` means: nobody holds it."""
 
     lease: str
@@ -48,40 +48,40 @@ Compare: TypeAlias = Is | Has | Held
 # ── operations ────────────────────────────────────────────────────────────────────────────────
 
 
-class Get(Struct, frozen=True):
+class Get(Struct, frozen=True, gc=False):
     """Reply: a tuple with the value (bytes) or ``None`` of each field, in order."""
 
     fields: tuple[str, ...]
 
 
-class Put(Struct, frozen=True):
+class Put(Struct, frozen=True, gc=False):
     """Set a field. Reply: ``None``."""
 
     field: str
     value: bytes
 
 
-class Add(Struct, frozen=True):
+class Add(Struct, frozen=True, gc=False):
     """Add to a decimal number (a missing field counts as 0). Reply: the sum (int)."""
 
     field: str
     delta: int
 
 
-class Append(Struct, frozen=True):
+class Append(Struct, frozen=True, gc=False):
     """Append to a list. Reply: its new length (int)."""
 
     list: str
     value: bytes
 
 
-class Length(Struct, frozen=True):
+class Length(Struct, frozen=True, gc=False):
     """Reply: the length of a list (int)."""
 
     list: str
 
 
-class Range(Struct, frozen=True):
+class Range(Struct, frozen=True, gc=False):
     """Reply: a tuple of the list's values from ``start`` up to, not including, ``stop``."""
 
     list: str
@@ -89,13 +89,13 @@ class Range(Struct, frozen=True):
     stop: int
 
 
-class Delete(Struct, frozen=True):
+class Delete(Struct, frozen=True, gc=False):
     """Remove fields; a missing one is no error. Reply: ``None``."""
 
     fields: tuple[str, ...]
 
 
-class Lease(Struct, frozen=True):
+class Lease(Struct, frozen=True, gc=False):
     """Hold a lease with ``token`` for ``ttl_ms`` from now, whoever held it before. Reply: ``None``."""
 
     lease: str
@@ -103,19 +103,19 @@ class Lease(Struct, frozen=True):
     ttl_ms: int
 
 
-class Release(Struct, frozen=True):
+class Release(Struct, frozen=True, gc=False):
     """Give a lease up, whoever holds it. Reply: ``None``."""
 
     lease: str
 
 
-class Holder(Struct, frozen=True):
+class Holder(Struct, frozen=True, gc=False):
     """Reply: ``(token, ms left)`` of a lease, or ``None`` when nobody holds it."""
 
     lease: str
 
 
-class Keep(Struct, frozen=True):
+class Keep(Struct, frozen=True, gc=False):
     """Remove every field but these, and but those whose names the list ``listed`` holds ("": there is no such list).
 
     The list itself goes, unless it is named. Leases are left to run out. Reply: ``None``.
@@ -125,13 +125,13 @@ class Keep(Struct, frozen=True):
     listed: str = ""
 
 
-class Expire(Struct, frozen=True):
+class Expire(Struct, frozen=True, gc=False):
     """Remove the run's fields after ``ttl_ms``; 0 or less removes them now, ``None``: never. Reply: ``None``."""
 
     ttl_ms: int | None
 
 
-class Scan(Struct, frozen=True):
+class Scan(Struct, frozen=True, gc=False):
     """Read the run's fields piecewise, from cursor 0 until the reply's cursor is 0 again.
 
     Reply: ``(next cursor, {field: value})``. A field present during the whole scan is seen at least
@@ -145,7 +145,7 @@ class Scan(Struct, frozen=True):
 Op: TypeAlias = Get | Put | Add | Append | Length | Range | Delete | Lease | Release | Holder | Keep | Expire | Scan
 
 
-class Txn(Struct, frozen=True, cache_hash=True):
+class Txn(Struct, frozen=True, gc=False, cache_hash=True):
     """One atomic step on one run. ``label`` names the protocol's step, for traces and fault addresses."""
 
     label: str
@@ -155,7 +155,7 @@ class Txn(Struct, frozen=True, cache_hash=True):
     otherwise: tuple[Op, ...] = ()
 
 
-class TxnReply(Struct, frozen=True, cache_hash=True):
+class TxnReply(Struct, frozen=True, gc=False, cache_hash=True):
     """Whether every compare held, and one reply per operation that was done (of ``then`` or ``otherwise``)."""
 
     held: bool

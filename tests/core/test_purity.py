@@ -6,11 +6,13 @@ import-linter forbids a list of modules; here only what is known to be harmless 
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import pwf_runtime.core
@@ -33,6 +35,18 @@ def test_there_is_something_to_look_at() -> None:
 @pytest.mark.parametrize("path", FILES, ids=[path.name for path in FILES])
 def test_it_imports_nothing_but_values(path: Path) -> None:
     assert imports(tree(path)) <= ALLOWED
+
+
+def test_every_value_is_frozen_and_kept_from_the_garbage_collector() -> None:
+    modules = [importlib.import_module(f"{pwf_runtime.core.__name__}.{path.stem}") for path in FILES]
+    values = {each for module in modules for each in vars(module).values() if _is_value(each)}
+    assert len(values) > 50
+    assert {value.__name__ for value in values if not value.__struct_config__.frozen} == set()
+    assert {value.__name__ for value in values if value.__struct_config__.gc} == set()
+
+
+def _is_value(thing: object) -> bool:
+    return isinstance(thing, type) and issubclass(thing, msgspec.Struct) and thing.__module__.startswith("pwf_runtime")
 
 
 @pytest.mark.parametrize("path", FILES, ids=[path.name for path in FILES])
