@@ -96,7 +96,8 @@ class Observer(Protocol):
 class Campaign:
     """Bounds and bookkeeping. ``strategy`` is one of ``STRATEGIES``; ``runs`` bounds the random part; ``budget`` is in
     seconds of real time, ``None``: no limit; ``faults`` names families (``None``: the default profile); with
-    ``pause`` the whole system may be down for so long, too."""
+    ``pause`` the whole system may be down for so long, too. Of sets of several faults about ``pairs`` of each size are
+    played (``None``: all); ``max_faults`` bounds all schedules."""
 
     def __init__(
         self,
@@ -110,6 +111,7 @@ class Campaign:
         budget: float | None = None,
         jobs: int = 1,
         pause: timedelta | None = None,
+        pairs: int | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.program = program
@@ -120,6 +122,7 @@ class Campaign:
         self.many = core(self.modes) if faults is None else self.modes
         """The modes of which pairs and larger sets are tried."""
         self.max_faults = max_faults
+        self.sets = every_fault.Sets(pairs)
         self.runs = runs
         self.seed = seed
         self.budget = budget
@@ -149,6 +152,8 @@ class Campaign:
                 break
         if self.jobs > 1 and self._kind in ("portfolio", "random", "pct") and report.verdict == "pass":
             self._in_parallel(report, coverage, began)
+        if report.verdict == "pass":
+            report.bound = self._bound()
         if self._kind == "exhaustive":
             report.states, report.bound = report.runs, f"{report.bound}: {report.runs:,} states"
         report.seconds = time.monotonic() - began
@@ -170,7 +175,7 @@ class Campaign:
     def _schedules(self) -> Iterator[Result]:
         program, modes, kind = self.program, self.modes, self._kind
         if kind in ("portfolio", "faults"):
-            yield from every_fault.explore(program, modes, self.many, self.max_faults)
+            yield from every_fault.explore(program, modes, self.many, self.max_faults, self.sets)
         if kind in ("portfolio", "random", "pct") and self.jobs == 1:
             yield from self._random(0, 1)
         if kind == "delays":
@@ -180,7 +185,7 @@ class Campaign:
 
     def _random(self, first: int, stride: int) -> Iterator[Result]:
         """Every ``stride``-th of the random schedules, from number ``first``."""
-        program, modes, many = self.program, self.modes, max(self.max_faults, 3)
+        program, modes, many = self.program, self.modes, self.max_faults
         if self._kind != "pct":
             found = at_random.explore(program, modes, many, seed=self.seed, first=first, stride=stride)
             yield from islice(found, len(range(first, self.runs, stride)))
@@ -223,6 +228,18 @@ class Campaign:
                 report.verdict = "violation"
                 report.violations.append(_violation(self.program, play(self.program, broken)))
 
+    def _bound_of_sets(self) -> str:
+        """Which sets of faults are tried in turn. How many pairs there are is known when they have been played."""
+        of = "" if self.many == self.modes else f" of {', '.join(CORE)}"
+        if self.max_faults < 2:
+            return "every single fault" if self.max_faults else "no faults"
+        if not self.sets.are_all:
+            more = [f", {self.sets.played[size]:,} sets of {size}" for size in range(3, self.max_faults + 1)]
+            pairs = f"{self.sets.played[2]:,} of some {self.sets.pairs:,} pairs"
+            return f"every single fault, {pairs}{''.join(more)}{of}"
+        sets = "every pair" if self.max_faults == 2 else f"all sets of up to {self.max_faults}"
+        return f"every single fault and {sets}{of}"
+
     def _is_over(self, began: float) -> bool:
         return self.budget is not None and time.monotonic() - began > self.budget
 
@@ -230,10 +247,7 @@ class Campaign:
         report.verdict, report.bound = "inconclusive", f"{self.budget:g} s ran out before: {report.bound}"
 
     def _bound(self) -> str:
-        workers, many = f"{self.program.workers} workers per service", max(self.max_faults, 3)
-        of = "" if self.many == self.modes else f" of {', '.join(CORE)}"
-        sets = {0: "no faults", 1: "every single fault", 2: f"every single fault and every pair{of}"}
-        upto = sets.get(self.max_faults, f"every single fault and all sets of up to {self.max_faults}{of}")
+        workers, upto, many = f"{self.program.workers} workers per service", self._bound_of_sets(), self.max_faults
         left_out = ", pauses left out" if pauses.among(self.many) else ""
         words = {
             "portfolio": f"{upto} in the default order, and {self.runs:,} random schedules "

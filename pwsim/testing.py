@@ -44,9 +44,10 @@ class Search(Struct, frozen=True, kw_only=True):
     """How to search.
 
     ``faults``: families, such as "crash,requeue"; ``None``: those of the default profile; "": none. ``max_faults``: the
-    most in one schedule. ``runs``: random schedules, drawn from ``seed``, by ``jobs`` processes. ``budget``: seconds at
-    the most. ``strategy``: see ``campaign.STRATEGIES``. ``pause``: besides, the whole system may be down for so
-    long, at each place ("what if three days pass here?").
+    most in one schedule. ``pairs``: of schedules with two faults (and of those with three, and so on) about so many are
+    played, evenly taken from all; ``None``: all. ``runs``: random schedules, from ``seed``, by ``jobs`` processes.
+    ``budget``: seconds at the most. ``strategy``: see ``campaign.STRATEGIES``. ``pause``: the whole system may be down
+    for so long, too, at each place ("what if three days pass here?").
     """
 
     faults: str | None = None
@@ -57,6 +58,7 @@ class Search(Struct, frozen=True, kw_only=True):
     strategy: str = "portfolio"
     jobs: int = 1
     pause: timedelta | None = None
+    pairs: int | None = 2000
 
     def campaign(self, program: Program, observer: Observer) -> Campaign:
         """The campaign that searches so. Raises UsageError."""

@@ -28,6 +28,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--workers", type=int, default=2, help="workers per service (default %(default)s)")
     parser.add_argument("--faults", help="fault families or profiles, comma-separated (default: the profile default)")
     parser.add_argument("--max-faults", type=int, default=2, metavar="K")
+    parser.add_argument("--pairs", type=int, metavar="N", help="of schedules of two faults play about so many (all)")
     parser.add_argument("--strategy", default="portfolio", help=f"{', '.join(STRATEGIES)} (default %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes for the random schedules")
     parser.add_argument("--budget", type=float, metavar="SECONDS")
@@ -80,6 +81,7 @@ def _campaign(scenario: scenarios.Scenario, options: argparse.Namespace) -> Repo
         strategy=options.strategy,
         faults=options.faults,
         max_faults=options.max_faults,
+        pairs=options.pairs,
         runs=options.runs,
         seed=options.seed,
         budget=options.budget,

@@ -96,7 +96,7 @@ def _plan(planted: Planted) -> list[tuple[str, int]]:
     """Strategies, each with the number of faults in its schedules."""
     single = min(planted.faults, 1) if planted.law else 1
     pairs = [("faults", 2)] if planted.faults > 1 else []
-    return [("faults", single), ("random", planted.faults), *pairs]
+    return [("faults", single), ("random", max(planted.faults, 3)), *pairs]
 
 
 def _campaign(planted: Planted, strategy: str, max_faults: int, seed: int, budget: float | None) -> Campaign:

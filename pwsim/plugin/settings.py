@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-SEARCH = ("faults", "max_faults", "runs", "seed", "budget", "strategy", "jobs", "pause")
+SEARCH = ("faults", "max_faults", "runs", "seed", "budget", "strategy", "jobs", "pause", "pairs")
 DEMANDS = ("once", "at_most_once", "once_per_key", "committed", "counts", "invariant")
 MARK = (*SEARCH, *DEMANDS, "workers", "planted", "setup", "network", "allow_unfinished")
 """What the mark may say: arguments of ``pwsim.simulate``."""
 
 MARKER = (
-    "pwsim(faults=None, max_faults=2, runs=1000, seed=0, budget=None, workers=2, ...): how the fixture `pwsim` "
-    "searches for a schedule that breaks a law; see pwsim.simulate"
+    "pwsim(faults=None, max_faults=2, pairs=2000, runs=1000, seed=0, budget=None, workers=2, ...): how the fixture "
+    "`pwsim` searches for a schedule that breaks a law; see pwsim.simulate"
 )
 
 
@@ -53,18 +53,19 @@ class Option(NamedTuple):
 
 SEED = Option("seed", int, "N", "draw random schedules from this seed (0)")
 RUNS = Option("runs", int, "N", "random schedules per simulation (1000, or as the test says)")
+PAIRS = Option("pairs", int, "N", "schedules of two faults per simulation, evenly taken (2000, or as the test says)")
 BUDGET = Option("budget", float, "SECONDS", "end each simulation after this time")
 EXHAUST = Option("exhaust", int, "K", "try all schedules of up to K faults, in every order of steps")
 REPLAY = Option("replay", str, "FILE", "play this schedule only")
 HTML = Option("html", str, "DIR", "write a page for each failure into this folder")
 JOBS = Option("jobs", int, "N", "simulate in so many processes (1)")
-OPTIONS = (SEED, RUNS, BUDGET, EXHAUST, REPLAY, HTML, JOBS)
+OPTIONS = (SEED, RUNS, PAIRS, BUDGET, EXHAUST, REPLAY, HTML, JOBS)
 
 
 def arguments(item: pytest.Item, given: Mapping[str, Any]) -> dict[str, Any]:
     """What to ask of ``pwsim.simulate``, for a test that calls ``explore`` with ``given``."""
     chosen = _marked(item) | dict(given)
-    for option in (SEED, RUNS, BUDGET, JOBS):
+    for option in (SEED, RUNS, PAIRS, BUDGET, JOBS):
         value = option.value(item.config)
         if value is not None:
             chosen[option.name] = value

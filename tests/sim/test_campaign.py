@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import count
 from typing import Any, Self
@@ -112,9 +113,9 @@ def test_a_campaign_stops_at_its_first_violation() -> None:
             {"faults": "crash", "max_faults": 3, "budget": 0.05},
             "every single fault and all sets of up to 3 in the default",
         ),
-        ("random", {"runs": 10, "seed": 4}, "10 random schedules (seed 4) of up to 3 faults"),
+        ("random", {"runs": 10, "seed": 4}, "10 random schedules (seed 4) of up to 2 faults"),
         ("random", {"runs": 10, "max_faults": 5, "faults": ""}, "10 random schedules (seed 0) of up to 5 faults"),
-        ("pct:2", {"runs": 10}, "10 schedules (seed 0) by priorities of depth 2, of up to 3 faults"),
+        ("pct:2", {"runs": 10}, "10 schedules (seed 0) by priorities of depth 2, of up to 2 faults"),
         ("pct", {"runs": 10}, "by priorities of depth 3"),
         (
             "delays:1",
@@ -146,6 +147,41 @@ def test_the_bound_of_single_faults_and_pairs_is_what_was_tried() -> None:
     assert {"slow", "unrouted", "old-code", "lease-lost"} <= singles
     assert len(set(seen.faults)) == len(seen.faults)
     assert seen.deviations == 0
+
+
+def test_of_many_pairs_about_so_many_are_tried_and_the_bound_says_of_how_many() -> None:
+    every = Campaign(fan(2), faults="crash", strategy="faults").run()
+    pairs = every.runs - Campaign(fan(2), faults="crash", max_faults=1, strategy="faults").run().runs
+    found = Campaign(fan(2), faults="crash", strategy="faults", pairs=100).run()
+    match = re.search(r"every single fault, (\d+) of some ([\d,]+) pairs in the default order", found.bound)
+    assert match is not None
+    assert int(match[1]) == found.runs - (every.runs - pairs)
+    assert 90 <= int(match[1]) <= 110
+    assert 0.9 * pairs < int(match[2].replace(",", "")) < 1.1 * pairs
+    few = Campaign(fan(2), faults="crash", strategy="faults", pairs=10**6).run()
+    assert (few.runs, few.bound) == (every.runs, every.bound)
+
+
+def test_larger_sets_are_bounded_as_well() -> None:
+    found = Campaign(fan(2), faults="crash", strategy="faults", pairs=50, max_faults=3).run()
+    match = re.search(r"(\d+) of some [\d,]+ pairs, (\d+) sets of 3 in the default order", found.bound)
+    assert match is not None
+    assert 30 < int(match[1]) < 70
+    assert 10 < int(match[2]) < 200
+
+
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_no_schedule_of_any_kind_has_more_faults_than_the_bound_says(most: int) -> None:
+    class Most:
+        def __init__(self) -> None:
+            self.seen = 0
+
+        def note(self, result: Result) -> None:
+            self.seen = max(self.seen, len(result.schedule.faults))
+
+    observer = Most()
+    Campaign(fan(2), faults="crash,requeue", max_faults=most, runs=200, pairs=200, observer=observer).run()  # type: ignore[arg-type]
+    assert observer.seen == most
 
 
 def test_of_families_that_were_named_pairs_are_of_all() -> None:

@@ -103,6 +103,25 @@ def test_sets_of_several_are_of_the_modes_named_for_them() -> None:
     assert {fault.mode for s in found if len(s.faults) == 2 for fault in s.faults} == few
 
 
+def test_a_part_of_all_pairs_is_taken_evenly_and_the_same_each_time() -> None:
+    """From all first faults, and no mode is left out."""
+
+    def pairs(most: int | None) -> list[tuple[Fault, ...]]:
+        modes = families("crash,requeue")
+        played = every_fault.explore(prepared(fan(2))[0], modes, modes, 2, every_fault.Sets(most))
+        return [result.schedule.faults for result in played if len(result.schedule.faults) == 2]
+
+    every, some = pairs(None), pairs(400)
+    assert some == pairs(400)
+    assert set(some) < set(every)
+    assert 380 < len(some) < 420
+    assert {first for first, _ in some} >= {first for first, _ in every[: -len(every) // 10]}
+    share = len(some) / len(every)
+    for mode in families("crash,requeue"):
+        of_mode = [sum(second.mode == mode for _, second in each) for each in (some, every)]
+        assert 0.7 * share < of_mode[0] / of_mode[1] < 1.3 * share
+
+
 @pytest.mark.parametrize("make", [chain, fan, rich_program])
 def test_a_schedule_played_from_its_beginning_is_the_one_that_branched_off(make: Any) -> None:
     program, modes = prepared(make(), "all")
