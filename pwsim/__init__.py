@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import strategies
     from .probes import probe
+    from .program import Signal
     from .scenario import Scenario
     from .testing import Failure, Report, replay, simulate
 
@@ -19,12 +20,13 @@ _HOME = {
     "Failure": "testing",
     "Report": "testing",
     "Scenario": "scenario",
+    "Signal": "program",
     "probe": "probes",
     "replay": "testing",
     "simulate": "testing",
 }
 
-__all__ = ["Failure", "Report", "Scenario", "probe", "replay", "simulate", "strategies"]
+__all__ = ["Failure", "Report", "Scenario", "Signal", "probe", "replay", "simulate", "strategies"]
 
 
 def __getattr__(name: str) -> Any:

@@ -90,11 +90,14 @@ def unfinished(world: World) -> list[str]:
         if join.fired or join.expired:
             continue
         have = {need.name: len(world.history.events.get((run_id, need.name), ())) for need in join.record.needs}
-        lacks = [_lacking(need, have[need.name]) for need in join.record.needs if have[need.name] < need.count]
+        lacking = [need for need in join.record.needs if have[need.name] < need.count]
+        lacks = [_lacking(need, have[need.name]) for need in lacking]
         armed_by, then = world.history.path(run_id, join.record.parent), join.record.then.task.partition(".")[2]
         emitted = sorted({repr(name) for run, name in world.history.events if run == run_id and name[0] != "~"})
         said = f"emitted: {', '.join(emitted)}" if emitted else "no event was emitted"
-        reasons.append(f"the join of {then}, armed by {armed_by}, waits for {', '.join(lacks)} for ever ({said})")
+        waits = f"the join of {then}, armed by {armed_by}, waits for {', '.join(lacks)} for ever ({said})"
+        sent = ", ".join([f"({need.name!r}, data)" for need in lacking if need.outside])
+        reasons.append(f"{waits}; let the signal come: signals=[{sent}]" if sent else waits)
     return reasons
 
 

@@ -102,7 +102,7 @@ class Coverage:
 
 
 _TELLING = frozenset({"claim", "commit", "add to timers", "look", "complete", "fire"})
-_ROLES = {"start": "client", "sweep": "sweeper", "mark": "recovery", "scan": "recovery"}
+_ROLES = {"start": "client", "sending": "client", "sweep": "sweeper", "mark": "recovery", "scan": "recovery"}
 
 
 def _kind(point_and_mode: tuple[Point, str]) -> Kind:

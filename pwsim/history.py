@@ -23,7 +23,7 @@ CallKey: TypeAlias = tuple[str, str]
 
 
 class CallView:
-    """A call, as seen from outside."""
+    """A call, as seen from outside. A signal is one, too, which commits when it is created."""
 
     __slots__ = ("attempt", "commits", "dead", "due_ms", "key", "outcome", "path", "record", "settled")
 
@@ -38,6 +38,10 @@ class CallView:
         self.dead = False
         self.due_ms = 0  # not before: a delay, or when to try again
 
+    @property
+    def is_signal(self) -> bool:
+        return is_signal(self.record)
+
     def copy(self) -> CallView:
         new = CallView(self.key, self.path, self.record)
         new.attempt, new.commits, new.outcome = self.attempt, self.commits, self.outcome
@@ -47,6 +51,11 @@ class CallView:
     def content(self) -> Hashable:
         progress = self.attempt, self.commits, self.settled, self.dead, self.due_ms
         return self.key, self.path, self.record, self.outcome, progress
+
+
+def is_signal(record: CallRecord) -> bool:
+    """Whether it is the record of a signal's call."""
+    return record.task.partition(".")[2].startswith(k.OWN)
 
 
 class JoinView:
@@ -60,6 +69,11 @@ class JoinView:
         self.path = ""  # of the call that it fires
         self.fired = 0
         self.expired = False
+
+    @property
+    def waits_outside(self) -> bool:
+        """Whether it may still fire, and on a signal."""
+        return not self.fired and not self.expired and any(need.outside for need in self.record.needs)
 
     def copy(self) -> JoinView:
         new = JoinView(self.key, self.record)
@@ -102,8 +116,10 @@ class Change:
         self.was: bytes | None = None  # the status before
 
 
-_READS = frozenset({"look", "gather", "recall", "renew", "probe", "scan", "confirm"})
+_READS = frozenset({"look", "gather", "recall", "renew", "probe", "scan", "confirm", "address"})
 """Transactions that change nothing which a law could be about."""
+_SIGNALS = frozenset({"signal", "revive"})
+"""Transactions that create a signal's call, committed."""
 
 
 class History:
@@ -178,6 +194,9 @@ class History:
         if txn.label == "fail":
             change.failed = call
         self._apply(txn, txn.then, change)
+        if txn.label in _SIGNALS:
+            change.committed = signal = self.calls[txn.run_id, call_id]
+            signal.commits, signal.outcome = 1 + (call.commits if call is not None else 0), outcome
         return change
 
     def _apply(self, txn: Txn, ops: tuple[Op, ...], change: Change) -> None:
@@ -238,7 +257,7 @@ class History:
 
         Siblings of the same task are told apart by number: ``compute[3]``. A joined call is a sibling, too.
         """
-        names = [self._short(run_id, record.task, record.expires) for _, record in records]
+        names = [self._name_of(run_id, record) for _, record in records]
         names += [self._short(run_id, join.record.then.task) for join in armed]
         total, seen = Counter(names), Counter[str]()
         for i, name in enumerate(names):
@@ -260,11 +279,15 @@ class History:
             return f"{self.path(run_id, parent)} > {name}"
         return name if run_id == DEFAULT_RUN else f"{run_id}: {name}"
 
-    def _short(self, run_id: str, full_name: str, expires: str = "") -> str:
+    def _name_of(self, run_id: str, record: CallRecord) -> str:
+        name = self._short(run_id, record.task)
+        if is_signal(record):
+            return f"signal {record.data.decode()}"
+        return f"timeout of {record.task.partition('.')[2]}" if record.expires else name
+
+    def _short(self, run_id: str, full_name: str) -> str:
         queue, _, task = full_name.partition(".")
         home = self.home.setdefault(run_id, queue)
-        if expires:
-            return f"timeout of {task}"
         return task if queue == home else full_name
 
 

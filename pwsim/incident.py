@@ -145,6 +145,8 @@ class _Enacting:
             key = (effect_of(slot)[1], slot.call_id)
             if key == self.facts[0].key:
                 return True
+            if key[0] in ("signal", "revive"):  # no fact itself: it was just before the first of its call
+                return self.facts[0].call_id == slot.call_id or not self._next_of(slot.call_id)
             if self._death(slot, key[0]) is not None:  # nobody dies before what it is known to have done
                 return not self._is_ahead(self.playing[slot.owner])
             return not any(key == fact.key for fact in self.facts)

@@ -1,4 +1,4 @@
-"""What is simulated: the user's workflows, how they are begun, and with how many workers.
+"""What is simulated: the user's workflows, how they are begun, what signals come, and with how many workers.
 
 A program is fixed for a whole campaign and shared by its worlds; a world is one execution of it. What tasks returned is
 remembered here by all that they were given, so that a task is not run again in each of thousands of schedules. The
@@ -13,17 +13,21 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from pwf_runtime.codec import decode, encode
+from pwf_runtime.actions import event_name, seconds
+from pwf_runtime.codec import brief, decode, encode
 from pwf_runtime.core.delivery import DeliveryMachine
 from pwf_runtime.core.effects import RunTask
+from pwf_runtime.core.ids import signal_call
 from pwf_runtime.core.inputs import TaskDone, TaskFailed
+from pwf_runtime.core.model import Event, Outcome
 from pwf_runtime.core.recover import MarkMachine, ScanMachine
+from pwf_runtime.core.signal import SignalMachine
 from pwf_runtime.core.start import StartMachine
 from pwf_runtime.core.steps import Steps
 from pwf_runtime.core.sweep import SweepMachine
 from pwf_runtime.driver import Driver
 from pwf_runtime.errors import UsageError
-from pwf_runtime.outcome import failure_of
+from pwf_runtime.outcome import failure_of, milliseconds
 from pwf_runtime.workflow import AnyTask, Context, Workflow, run_task, run_task_async
 
 from . import faults as f
@@ -48,6 +52,35 @@ class Start(Struct, frozen=True):
     data: bytes
 
 
+class Signal(Struct, frozen=True):
+    """An event that comes from outside, as a test names it: ``data`` is a value.
+
+    ``after``: seconds from the beginning of the simulation before which it is not sent. ``run``: which run it is sent
+    to, by the number of its start, from 1.
+    """
+
+    event: str
+    data: Any = None
+    after: float = 0.0
+    run: int = 1
+
+
+class Sending(Struct, frozen=True):
+    """A signal that a world's client sends, at any time from ``after_ms`` on; with one id, however often."""
+
+    run_id: str
+    signal_id: str
+    event: str
+    data: bytes
+    after_ms: int
+    outcome: Outcome
+    """What its call commits."""
+
+    @property
+    def call_id(self) -> str:
+        return signal_call(self.signal_id)
+
+
 class Protocol(Struct, frozen=True):
     """What to simulate. ``pwsim.planted`` has broken machines and drivers; production's are the default."""
 
@@ -55,6 +88,7 @@ class Protocol(Struct, frozen=True):
     delivery: type[DeliveryMachine] = DeliveryMachine
     sweep: type[SweepMachine] = SweepMachine
     start: type[StartMachine] = StartMachine
+    signal: type[SignalMachine] = SignalMachine
     driver: type[Driver] = Driver
     scan: type[ScanMachine] = ScanMachine
 
@@ -81,11 +115,18 @@ class _Context(Context):
         self._attempt = attempt
 
 
+def _pair(signal: Any) -> tuple[str, Any]:
+    if not isinstance(signal, tuple) or len(signal) != 2:
+        raise UsageError(f"signals: {brief(signal)}: give pairs (event, data), or pwsim.Signal(event, data, after=...)")
+    return signal
+
+
 class Program:
     """A workflow to simulate.
 
     ``apps``: the services. ``start``: pairs (task, data), one run each; a task without a queue belongs to the
-    first service. ``workers``: processes per service, each with ``prefetch`` deliveries at a time.
+    first service. ``workers``: processes per service, each with ``prefetch`` deliveries at a time. ``signals``: a pair
+    (event, data) for the first run, or a ``Signal``.
     """
 
     def __init__(
@@ -97,6 +138,7 @@ class Program:
         prefetch: int = 1,
         protocol: Protocol | None = None,
         remember: bool = True,
+        signals: Sequence[Signal | tuple[str, Any]] = (),
     ) -> None:
         if not apps:
             raise UsageError("nothing to simulate: name at least one Workflow")
@@ -110,12 +152,14 @@ class Program:
         self.queues = tuple(app.name for app in apps)
         self.tasks = {task.full_name: task for app in apps for task in app.tasks.values()}
         self.starts = tuple(self._start(i, len(start), *each) for i, each in enumerate(start))
+        self.signals = self._signals(signals)
         protocol = protocol or Protocol()
         self.steps = protocol.steps(LEASE_MS, RETENTION_MS)
         self.delivery = protocol.delivery(self.steps, {name: task.retry for name, task in self.tasks.items()})
         self.old_delivery = protocol.delivery(self.steps, {})
         self.sweep = protocol.sweep(self.steps)
         self.start = protocol.start(self.steps)
+        self.signal = protocol.signal(self.steps)
         self.driver = protocol.driver
         self.mark = MarkMachine(RECOVERY_MS)
         self.scan = protocol.scan(self.steps)
@@ -158,6 +202,22 @@ class Program:
             raise UsageError(f"there is no task {name!r} to begin with; there are {', '.join(sorted(self.tasks))}")
         run_id = DEFAULT_RUN if count == 1 else f"{DEFAULT_RUN}-{index + 1}"
         return Start(run_id, name, encode(data))
+
+    def _signals(self, given: Sequence[Signal | tuple[str, Any]]) -> tuple[Sending, ...]:
+        signals = [each if isinstance(each, Signal) else Signal(*_pair(each)) for each in given]
+        found: list[Sending] = []
+        for n, signal in enumerate(signals):
+            place = f"signals[{n}]: "
+            if type(signal.run) is not int or not 1 <= signal.run <= len(self.starts):
+                raise UsageError(f"{place}run={brief(signal.run)}: there are {len(self.starts)} runs, counted from 1")
+            name = event_name(signal.event, place)
+            before = sum(each.event == name for each in signals[:n])
+            signal_id = f"{name}[{before}]" if sum(each.event == name for each in signals) > 1 else name
+            after_ms = milliseconds(seconds(signal.after, place, "after"))
+            data = encode(signal.data, f"{place}data")
+            outcome = Outcome(events=(Event(name, data),))
+            found.append(Sending(self.starts[signal.run - 1].run_id, signal_id, name, data, after_ms, outcome))
+        return tuple(found)
 
     # ── running the user's tasks ──────────────────────────────────────────────────────────────
 

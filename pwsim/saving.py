@@ -17,8 +17,8 @@ from pwf_runtime.workflow import Workflow
 from .campaign import Violation
 from .commands.common import as_found, replay_line
 from .demands import Demands
-from .program import Program
-from .scenario import Scenario, StartEntry, dump
+from .program import Program, Sending
+from .scenario import Scenario, SignalEntry, StartEntry, dump
 from .schedule import Schedule
 
 FAILURES = Path(".pwsim/failures")
@@ -52,12 +52,18 @@ def scenario_of(program: Program, found: Violation, planted: str, demands: Deman
     scenario = Scenario(
         apps=tuple([target for app in program.apps if (target := _target(app))]),
         start=tuple([StartEntry(start.task, _json(start.data)) for start in program.starts]),
+        signals=tuple([_signal(program, sending) for sending in program.signals]),
         workers=program.workers,
         planted=planted,
         setup=tuple(setup),
         network=program.network,
     ).plus(demands)
     return as_found(scenario, found)
+
+
+def _signal(program: Program, sending: Sending) -> SignalEntry:
+    run = [start.run_id for start in program.starts].index(sending.run_id) + 1
+    return SignalEntry(sending.event, _json(sending.data), sending.after_ms / 1000, run)
 
 
 def _target(app: Workflow) -> str:

@@ -23,6 +23,12 @@
     network = false             # whether tasks may open connections; else one that does is refused
     expect = "pass"             # or what is broken: a law, such as "L3", or "effects", "committed", "invariant"
     trace = "1f6c..."           # the trace's fingerprint, for a strict replay
+
+    [[signals]]                 # what comes from outside while the runs go on
+    event = "approved"
+    data = '{"by": "Ada"}'      # JSON
+    after = 0.0                 # seconds before which it is not sent
+    run = 1                     # the number of its run's start
 """
 
 from __future__ import annotations
@@ -43,7 +49,7 @@ from .demands import Demands
 from .faults import RETURNS, Returns, parse
 from .incident import Enacted, Fact, enact
 from .planted import protocol_of
-from .program import Program
+from .program import Program, Signal
 from .schedule import Schedule
 from .targets import load_apps, set_up
 
@@ -55,6 +61,15 @@ class StartEntry(Struct, frozen=True, forbid_unknown_fields=True):
 
     task: str
     data: str = "null"
+
+
+class SignalEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """A signal that is sent to a run; see ``program.Signal``. Its data are JSON text."""
+
+    event: str
+    data: str = "null"
+    after: float = 0.0
+    run: int = 1
 
 
 class Scenario(Demands, frozen=True, forbid_unknown_fields=True):
@@ -76,6 +91,14 @@ class Scenario(Demands, frozen=True, forbid_unknown_fields=True):
     expect: str = "pass"
     trace: str = ""
     about: str = ""
+    signals: tuple[SignalEntry, ...] = ()
+
+    def sent(self) -> list[Signal]:
+        """The signals to send. Raises ``UsageError``."""
+        return [
+            Signal(each.event, _json(each.data, f"signals: data of {each.event!r}"), each.after, each.run)
+            for each in self.signals
+        ]
 
     def starts(self) -> list[tuple[str, Any]]:
         """The runs to begin: pairs of a task and its data. Raises ``UsageError``."""
@@ -110,6 +133,7 @@ class Scenario(Demands, frozen=True, forbid_unknown_fields=True):
             workers=self.workers,
             prefetch=self.prefetch,
             protocol=protocol_of(self.planted),
+            signals=self.sent(),
         )
         program.returns = returns_of(self.profile)
         program.scans, program.network = self.recovery, self.network
@@ -179,6 +203,10 @@ def dump(scenario: Scenario) -> str:
     lines += [
         f"{key} = {_string(value)}" for key in ("planted", "expect", "trace") if (value := getattr(scenario, key))
     ]
+    for signal in scenario.signals:
+        lines += ["", "[[signals]]", f"event = {_string(signal.event)}", f"data = {_string(signal.data)}"]
+        lines += [f"after = {signal.after}"] if signal.after else []
+        lines += [f"run = {signal.run}"] if signal.run != 1 else []
     return "\n".join(lines) + "\n"
 
 

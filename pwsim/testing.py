@@ -24,7 +24,7 @@ from .faults import names_of
 from .invariants import Invariant
 from .invariants import invariant as check_of
 from .planted import protocol_of
-from .program import Program
+from .program import Program, Signal
 from .runner import Result, play
 from .scenario import Scenario, load, returns_of
 from .schedule import Schedule
@@ -69,6 +69,7 @@ def simulate(
     apps: Apps,
     *,
     start: Start | Sequence[Start],
+    signals: Sequence[Signal | tuple[str, Any]] = (),
     workers: int = 2,
     invariant: Invariants = (),
     planted: str = "",
@@ -82,7 +83,8 @@ def simulate(
 ) -> Report:
     """Drive workflows through faults and orders of steps, and report what was found.
 
-    ``apps``: one workflow or several. ``start``: a pair (task, data), or several, one run each. ``workers``: processes
+    ``apps``: one workflow or several. ``start``: a pair (task, data), or several, one run each. ``signals``: what comes
+    from outside, pairs (event, data) for the first run, or ``Signal``s; they come at any time. ``workers``: processes
     per service. ``invariant``: a function, or several, that is called with the end of every schedule, a
     ``checks.Played``; what it asserts must hold. ``planted``: simulate with this planted bug, to see a test fail.
     ``profile``: whose queues, see ``faults.RETURNS`` (``faults`` may name it, too). ``setup``: a function, or its
@@ -99,7 +101,8 @@ def simulate(
     functions = [invariant] if callable(invariant) else list(invariant)
     set_up = [_set_up(each) for each in ([setup] if callable(setup) or isinstance(setup, str) else setup)]
     starts = [(task.full_name if isinstance(task, Task) else task, data) for task, data in _several(start, tuple)]
-    program = Program(_several(apps, Workflow), starts, workers=workers, protocol=protocol_of(planted))
+    protocol = protocol_of(planted)
+    program = Program(_several(apps, Workflow), starts, workers=workers, protocol=protocol, signals=signals)
     program.returns, program.network = returns_of(profile), network
     program.checks = (*demands.checks(program), *map(check_of, functions))
     demands = demands.plus(of_functions(functions))

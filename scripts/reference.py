@@ -44,7 +44,7 @@ PAGES: Mapping[str, tuple[str, str, Mapping[str, Sequence[str]]]] = {
         "The fixture `pwsim` is a `Simulator`. Without pytest, `pwsim.simulate` takes the same arguments.",
         {
             "pwsim.plugin.fixture": ("Simulator",),
-            "pwsim": ("simulate", "replay", "probe", "Report", "Failure", "Scenario"),
+            "pwsim": ("simulate", "replay", "Signal", "probe", "Report", "Failure", "Scenario"),
             "pwsim.testing": ("Search",),
             "pwsim.tally": ("Count", "Effects"),
             "pwsim.checks": ("Played",),

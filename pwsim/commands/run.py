@@ -23,6 +23,9 @@ def add(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser("run", help="search for a schedule that breaks a law")
     parser.add_argument("target", help="MODULE:APP[,MODULE:APP...], a scenario file, or a folder of them")
     parser.add_argument("--start", action="append", default=[], metavar="TASK=JSON", help="begin with this task")
+    parser.add_argument(
+        "--signal", action="append", default=[], metavar="EVENT=JSON", help="send this signal to the first run"
+    )
     parser.add_argument("--runs", type=int, default=1000, help="random schedules (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="workers per service (default %(default)s)")
@@ -47,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
     scenario = scenarios.Scenario(
         apps=tuple(options.target.split(",")),
         start=tuple([_start(entry) for entry in options.start]),
+        signals=tuple([_signal(entry) for entry in options.signal]),
         workers=options.workers,
         planted=options.planted,
         setup=tuple(options.setup),
@@ -73,6 +77,11 @@ def _replay_all(target: Path, options: argparse.Namespace) -> int:
 def _start(entry: str) -> scenarios.StartEntry:
     task, equals, data = entry.partition("=")
     return scenarios.StartEntry(task, data if equals else "null")
+
+
+def _signal(entry: str) -> scenarios.SignalEntry:
+    event, equals, data = entry.partition("=")
+    return scenarios.SignalEntry(event, data if equals else "null")
 
 
 def _campaign(scenario: scenarios.Scenario, options: argparse.Namespace) -> Report:

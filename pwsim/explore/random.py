@@ -15,7 +15,7 @@ from ..laws import Watch
 from ..program import Program
 from ..runner import LAWS, Result, apply, finish
 from ..schedule import Schedule, chance
-from ..world.world import Action, World
+from ..world.world import SIGNAL, Action, World
 
 Order: TypeAlias = Callable[[list[Action], int], int]
 """Chooses: the number of an action among those enabled at a step."""
@@ -55,7 +55,7 @@ def play(
     world = World(program, LAWS)
     allowed = _swarm(modes, rng)
     wanted = rng.randint(0, max_faults) if allowed else 0
-    order = ordering(rng, steps)
+    order = _patient(ordering(rng, steps), rng) if program.signals else ordering(rng, steps)
     faults: list[Fault] = []
     deviations: list[tuple[int, int]] = []
     likely = 1.5 * wanted / steps
@@ -81,6 +81,20 @@ def play(
         if violation is not None:
             break
     return Result(world, Schedule(tuple(faults), tuple(deviations)), violation, world.step)
+
+
+def _patient(order: Order, rng: Random) -> Order:
+    """In half of the schedules a signal waits until nothing else goes on: a run must wait or strand for it."""
+    if rng.random() < 0.5:
+        return order
+
+    def later(actions: list[Action], step: int) -> int:
+        others = [number for number, action in enumerate(actions) if action[1] != SIGNAL]
+        if not others:
+            return order(actions, step)
+        return others[order([actions[number] for number in others], step)]
+
+    return later
 
 
 def _swarm(modes: frozenset[str], rng: Random) -> frozenset[str]:

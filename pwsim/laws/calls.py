@@ -8,6 +8,8 @@ from pwf_runtime.core import keys as k
 from pwf_runtime.core.effects import RunTask
 from pwf_runtime.core.ids import derive
 from pwf_runtime.core.model import Message, Outcome
+from pwf_runtime.core.signal import Signalled
+from pwf_runtime.core.states import Committing
 
 from .. import faults as f
 from .base import Law
@@ -26,11 +28,12 @@ class CommitsOnce(Law):
     def changed(self, world: World, slot: Slot, change: Change) -> None:
         call = change.committed
         if call is not None and call.commits > 1:
-            raise self.broken(f"{call.path} committed {call.commits} times")
+            done = "was counted" if call.is_signal else "committed"
+            raise self.broken(f"{call.path} {done} {call.commits} times")
 
 
 class CreatesExactly(Law):
-    """What a commit created is exactly what its task returned: no ghost, no loss."""
+    """What a commit created is exactly what its task returned, or what a signal says: no ghost, no loss."""
 
     name, title = "L2", "a commit creates exactly what its task returned"
 
@@ -40,7 +43,7 @@ class CreatesExactly(Law):
             self._beside_commits(slot, change)
         if call is None or slot.outcome is None or call.commits > 1:
             return
-        created = {child.key[1] for child in change.created}
+        created = {child.key[1] for child in change.created} - {call.key[1]}  # a signal creates itself
         armed = {join.key[1] for join in change.armed}
         calls, joins = _expected(call.key[1], slot.outcome)
         if created != calls or armed != joins:
@@ -62,6 +65,17 @@ class CreatesExactly(Law):
             raise self.broken(f"{slot.path} emitted {change.emitted[0]!r} without a commit")
         if change.again and not change.fired:
             raise self.broken(f"{change.again[0].path} was created again")
+
+    def ends(self, world: World) -> None:
+        """A signal is counted if its sender was told so, and not if it was refused; unless the store forgot it."""
+        for sending in () if world.struck(*f.ROLLBACK) else world.program.signals:
+            told = world.told.get(sending.call_id)
+            events = world.history.events.get((sending.run_id, sending.event), ())
+            is_there = any(by == sending.call_id for _, by in events)
+            if told is not None and is_there != isinstance(told, Signalled):
+                counted, has = ("was counted", "does not take") if is_there else ("was not counted", "has")
+                signal = f"the signal {sending.signal_id!r}"
+                raise self.broken(f"{signal} {counted}, and its sender was told that the run {has} it")
 
 
 def _events(call: CallView, outcome: Outcome) -> list[str]:
@@ -106,6 +120,8 @@ class Fenced(Law):
             for busy in other.slots.values():
                 if busy is slot or not busy.is_running or busy.run_id != run_id or busy.call_id not in ancestors:
                     continue
+                if isinstance(busy.state, Committing) and world.history.calls[run_id, busy.call_id].commits:
+                    continue  # its task has ended, it only has not heard yet that its answer is committed
                 if self._holds_lease(world, busy) or not world.struck(f.STALL, *_ENDS_LEASES):
                     raise self.broken(
                         f"{slot.path} runs in {process.name} while {busy.path} still runs in {other.name}"

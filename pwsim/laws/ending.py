@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pwf_runtime.core import effects as e
 from pwf_runtime.core import keys as k
+from pwf_runtime.core.signal import Signalled
 from pwf_runtime.core.wire import number
 
 from .. import faults as f
@@ -26,14 +27,25 @@ class Ends(Law):
         for call in change.created:
             if world.history.status.get(call.key[0]) in (k.COMPLETED, k.STRANDED):
                 raise self.broken(f"{call.path} was created when its run had ended")
+        if change.status is not None and change.status[1] == k.RUNNING and change.was is not None:
+            self._goes_on(world, change.status[0])
         if change.status is None or change.status[1] not in (k.COMPLETED, k.STRANDED):
             return
         run_id = change.status[0]
         if change.was != k.RUNNING:
             raise self.broken(f"run {run_id!r} was ended again: it was {(change.was or b'not there').decode()}")
+        for join in world.history.joins.values():
+            if join.key[0] == run_id and join.record.keeps_open and join.waits_outside:
+                then = join.record.then.task.partition(".")[2]
+                raise self.broken(f"run {run_id!r} was ended while the join of {then} still waits for a signal")
         for call in world.history.calls.values():
             if call.key[0] == run_id and not call.settled and not self._is_timeout(world, call):
                 raise self.broken(f"run {run_id!r} was ended while {call.path} was still open")
+
+    def _goes_on(self, world: World, run_id: str) -> None:
+        """A run that goes on after its end is not to vanish with its retention."""
+        if world.store.runs[run_id].expires_ms is not None:
+            raise self.broken(f"run {run_id!r} goes on, and its keys will vanish as those of a run that has ended")
 
     def _counts_dead(self, world: World) -> None:
         """A run that is stopped says by how many calls."""
@@ -57,6 +69,8 @@ class Ends(Law):
                 for call in world.history.calls.values()
                 if call.key[0] == run_id and not call.settled and not call.dead
             ]
+            if not stuck and world.is_waiting(run_id):
+                continue
             if not stuck:
                 raise self.broken(f"run {run_id!r} has nothing left to do and was never ended")
             call = stuck[-1]
@@ -70,8 +84,8 @@ class Transparent(Law):
     Which of several names fires a K-of-M join, and in which order several events of one name arrive, is decided by who
     is first; so is whether a join fires or its time is over; and a task may ask for the number of its attempt. Where a
     workflow has such a choice, or a task answered the same input differently, there is nothing to compare with, and the
-    law is silent, as it is where an operator cancelled a run. Of a run that a dead call stopped, only what it did
-    commit is compared.
+    law is silent, as it is where an operator cancelled a run, and where a signal came too late for its run. Of a run
+    that a dead call stopped, only what it did commit is compared.
     """
 
     name, title = "L6", "faults do not change what was committed"
@@ -79,6 +93,8 @@ class Transparent(Law):
     def ends(self, world: World) -> None:
         expected = world.program.reference
         if expected is None or world.program.asked_attempt or world.has_choice() or self._is_race(world):
+            return
+        if not all(isinstance(world.told.get(each.call_id), Signalled) for each in world.program.signals):
             return
         if world.struck(*_OTHER_GRAPHS):
             return
@@ -115,7 +131,8 @@ class LeavesNothing(Law):
             status = run.fields.get(k.STATUS)
             if status in (k.COMPLETED, k.STRANDED) and run.expires_ms is None:
                 raise self.broken(f"run {run_id!r} has ended and its keys would stay for ever")
-        stopped = {run.encode() for run in world.history.status if world.is_stopped(run)}
+        going_on = {run for run in world.history.status if world.is_stopped(run) or world.is_waiting(run)}
+        stopped = {run.encode() for run in going_on}
         listed = world.store.indexes.get(e.OPEN, {})  # a cancelled run is taken off by who cancelled it
         opened = [m for m in listed if m not in stopped and not world.is_cancelled(m.decode())]
         if opened and not world.struck(f.STALL):  # who slept may list a run late: the scan takes it off again

@@ -42,10 +42,14 @@ class EmitSite(Struct, frozen=True):
 
 
 class Awaited(Struct, frozen=True):
-    """``count`` events of this name, or one each of so many names of this pattern; ``None``: nobody knows how many."""
+    """``count`` events of this name, or one each of so many names of this pattern; ``None``: nobody knows how many.
+
+    ``outside``: it is a signal.
+    """
 
     event: Name
     count: Count | None
+    outside: bool = False
 
 
 class JoinSite(Struct, frozen=True):
@@ -198,10 +202,12 @@ class _Reader(ast.NodeVisitor):
         elif isinstance(on, ast.Dict):
             for key, value in zip(on.keys, on.values, strict=True):
                 yield Awaited(self.scope.name(key), self.scope.count(value))
+        elif isinstance(on, ast.Call) and self.scope.value(on.func) is actions.signal:
+            yield self._signal(on)
         elif isinstance(on, ast.ListComp | ast.GeneratorExp):
             rounds = None if any(generator.ifs for generator in on.generators) else self._rounds(on)
             for need in self._needs(on.elt):
-                yield Awaited(need.event, rounds if need.count == ONE else None)
+                yield Awaited(need.event, rounds if need.count == ONE else None, need.outside)
         else:
             listed = UNKNOWN if on is None else self.scope.value(on)
             if isinstance(listed, list | tuple) and all(isinstance(name, str) for name in listed):
@@ -209,6 +215,12 @@ class _Reader(ast.NodeVisitor):
             else:
                 event = self.scope.name(on)
                 yield Awaited(event, ONE if event != ANY_NAME else None)
+
+    def _signal(self, node: ast.Call) -> Awaited:
+        named = {keyword.arg: keyword.value for keyword in node.keywords}
+        name = node.args[0] if node.args else named.get("name")
+        count = node.args[1] if len(node.args) > 1 else named.get("count")
+        return Awaited(self.scope.name(name), ONE if count is None else self.scope.count(count), outside=True)
 
     def _publish_next(self, node: ast.Call, _named: dict[str | None, ast.expr]) -> None:
         if not any(isinstance(argument, ast.Starred) for argument in node.args):

@@ -74,11 +74,14 @@ def never_emitted(whole: Whole) -> Iterator[Finding]:
         return
     for reading in whole.readings:
         for join in reading.joins:
-            lacking = [need.event for need in join.needs if not any(need.event.may_be(e.event) for e in whole.emits)]
+            inside = [need.event for need in join.needs if not need.outside]
+            lacking = [event for event in inside if not any(event.may_be(emit.event) for emit in whole.emits)]
             if lacking and (join.is_whole or len(lacking) == len(join.needs)):
                 there = sorted({str(emit.event) for emit in whole.emits})
+                name = repr(str(lacking[0]))
                 shown = (
-                    f"{_who(reading)} waits for {str(lacking[0])!r}, which no task emits, so its join can never fire"
+                    f"{_who(reading)} waits for {name}, which no task emits, so its join can never fire (if it comes "
+                    f"from outside, write signal({name}))"
                 )
                 yield _finding("never-emitted", reading, join.place, f"{shown}: {_meant(str(lacking[0]), there)}")
 
@@ -111,7 +114,9 @@ def too_many(whole: Whole) -> Iterator[Finding]:
 
 
 def _short_of(whole: Whole, reading: Reading, join: JoinSite) -> Iterator[Finding]:
-    for event in {need.event.text: need.event for need in join.needs}.values() if join.is_whole else ():
+    outside = {need.event.text for need in join.needs if need.outside}
+    inside = {need.event.text: need.event for need in join.needs if need.event.text not in outside}
+    for event in inside.values() if join.is_whole else ():
         counts = [need.count for need in join.needs if need.event == event]
         need, most = _sum(counts), _most(whole, reading, event)
         if need is not None and most not in (None, NONE) and need.exceeds(most):

@@ -10,11 +10,13 @@ from __future__ import annotations
 from pwf_runtime.errors import UsageError
 
 from ..program import Protocol
-from . import claims, golden, joins, order, servers, sound
+from . import claims, golden, joins, order, servers, signals, sound
 from .base import Conviction, Planted, convict
 
 PLANTED: dict[str, Planted] = {
-    planted.name: planted for module in (order, claims, joins, servers, golden, sound) for planted in module.BUGS
+    planted.name: planted
+    for module in (order, claims, joins, signals, servers, golden, sound)
+    for planted in module.BUGS
 }
 
 __all__ = ["PLANTED", "Conviction", "Planted", "convict", "protocol_of"]

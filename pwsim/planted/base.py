@@ -34,6 +34,7 @@ class Planted(Struct, frozen=True):
     ``law`` is the one that must convict it, named beforehand; "" for a sound variant. ``faults`` is the fewest that are
     needed for it to show. ``families`` are the faults to try, ``None`` for those that every campaign tries. ``start``
     is where ``apps`` begin: the workflow on which it is tried, by ``workers`` with ``prefetch`` deliveries each.
+    ``signals`` are sent to it.
     """
 
     name: str
@@ -46,10 +47,18 @@ class Planted(Struct, frozen=True):
     families: str | None = None
     workers: int = 2
     prefetch: int = 1
+    signals: tuple[tuple[str, Any], ...] = ()
 
     def program(self, workers: int | None = None) -> Program:
         workers = self.workers if workers is None else workers
-        return Program(self.apps, [self.start], workers=workers, prefetch=self.prefetch, protocol=self.protocol)
+        return Program(
+            self.apps,
+            [self.start],
+            workers=workers,
+            prefetch=self.prefetch,
+            protocol=self.protocol,
+            signals=self.signals,
+        )
 
 
 class Conviction(Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pwf_runtime import Action, Context, Event, Retry, Workflow, call, emit, join, result
+from pwf_runtime import Action, Context, Event, Retry, Workflow, call, emit, join, result, signal
 
 fan = Workflow("fan")
 
@@ -197,3 +197,45 @@ def cancel(data: int) -> Action:
 @many.task
 def pick(data: int) -> Action:
     return emit(f"pick_{data}", data)
+
+
+outside = Workflow("outside")
+
+
+@outside.task
+def approve(data: int) -> list[Action]:
+    """Wait for a call and for the outside."""
+    return [call(prepare, data), join(go_on, data, on=["prepared", signal("approved")])]
+
+
+@outside.task
+def trust(data: int) -> list[Action]:
+    """The same, without saying what comes from outside: the run is stranded until it does."""
+    return [call(prepare, data), join(go_on, data, on=["prepared", "approved"])]
+
+
+@outside.task
+def ask(data: int) -> Action:
+    """Wait for an answer, and not for ever."""
+    return join(go_on, data, on=[signal("approved")], timeout=30.0, on_timeout=do_without)
+
+
+@outside.task
+def hear(data: int) -> Action:
+    """Wait for nothing: what comes from outside may be too late."""
+    return call(prepare, data)
+
+
+@outside.task
+def prepare(data: int) -> Action:
+    return emit("prepared", data)
+
+
+@outside.task
+def go_on(data: int, events: list[Event]) -> Action:
+    return result([event.data for event in events])
+
+
+@outside.task
+def do_without(data: int) -> Action:
+    return result("nobody answered")

@@ -135,7 +135,7 @@ def _is_last(step: TraceStep) -> bool:
     """Whether a delivery (sweep, start) is over with this step, as far as a trace can tell."""
     if step.fault:
         return step.fault in _ENDING
-    return step.effect == "ack" or step.path.startswith(("sweep", "start of "))
+    return step.effect == "ack" or step.path.startswith(("sweep", "start of ", "sending of "))
 
 
 def _cell(step: TraceStep, before: TraceStep | None, is_first: bool, paths: Mapping[str, str]) -> str:

@@ -68,6 +68,8 @@ def _creation(story: Story, path: str, moment: Moment) -> list[str]:
     who = _who(moment)
     if moment.step.effect == "start":
         return [f"created when the client began the run ({who})"]
+    if moment.step.effect in ("signal", "revive"):
+        return [f"a signal, created when the client sent it ({who})"]
     if moment.step.path == path:
         return [f"written again, after it had settled, by its own {moment.step.effect} ({who})"]
     if moment.step.effect != "fire":
@@ -161,7 +163,9 @@ def _timer(story: Story, path: str, due: Moment) -> Iterator[str]:
 
 def _ending(story: Story, path: str) -> Iterator[str]:
     commits = [m for m in story.steps(path) if m.step.effect == "commit" and _was_done(m.step)]
-    if not commits:
+    if path.rpartition(": ")[2].startswith("signal "):
+        yield "it was committed when it was created"
+    elif not commits:
         yield "it never committed"
     for moment in commits:
         attempt = [words.answer(m.step) for m in story.steps(path) if _is_claim(m, moment)]

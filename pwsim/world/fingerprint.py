@@ -50,7 +50,8 @@ def _broker(world: World, places: dict[tuple[int, int], int]) -> Hashable:
 def _processes(world: World, places: dict[tuple[int, int], int]) -> Hashable:
     """Workers of one queue may change places: their forms are put in an order of their own."""
     forms = sorted([(process.queue, hash(_process(process, places))) for process in world.processes])
-    return tuple(forms), tuple(world.to_start), tuple(world.to_mark), world.ledger
+    told = frozenset([(call_id, type(state)) for call_id, state in world.told.items()])
+    return tuple(forms), tuple(world.to_start), frozenset(world.to_signal), told, tuple(world.to_mark), world.ledger
 
 
 def _places(world: World) -> dict[tuple[int, int], int]:

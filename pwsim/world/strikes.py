@@ -84,7 +84,7 @@ def after(world: World, process: Process, slot: Slot, mode: str, answer: Any) ->
         slot.answer = answer
         slot.asleep_until = world.clock.time_ms + 5 * world.program.steps.lease_ms // 2
         return False
-    if mode == f.LEASE_LATE:
+    if mode == f.LEASE_LATE and slot.run_id in world.store.runs:
         with world.store.changing(slot.run_id) as run:
             if slot.call_id in run.leases:
                 token, end = run.leases[slot.call_id]
@@ -97,10 +97,14 @@ def after(world: World, process: Process, slot: Slot, mode: str, answer: Any) ->
 
 
 def crash(world: World, process: Process) -> None:
-    """All it holds in memory is gone; a new one takes its place, and a client begins its runs again."""
+    """All it holds in memory is gone; a new one takes its place, and a client begins its runs and sends its signals
+    again."""
     if process is world.client:
-        begun = {slot.run_id for slot in process.slots.values()}
-        world.to_start += [start for start in world.program.starts if start.run_id in begun]
+        program, slots = world.program, process.slots.values()
+        begun = {slot.run_id for slot in slots if slot.machine is program.start}
+        sent = {(slot.run_id, slot.call_id) for slot in slots if slot.machine is program.signal}
+        world.to_start += [start for start in program.starts if start.run_id in begun]
+        world.to_signal += [each for each in program.signals if (each.run_id, each.call_id) in sent]
     process.slots = {}
     world.broker.close_channel(process.channel, world.step)
     process.channel = world.broker.open_channel()
@@ -124,6 +128,7 @@ def _go_down(world: World, pause_ms: int) -> None:
     world.store.expire()
     forgotten = world.history.status.keys() - world.store.runs.keys()
     world.to_start = [start for start in world.to_start if start.run_id not in forgotten]
+    world.to_signal = [sending for sending in world.to_signal if sending.run_id not in forgotten]
     client.slots = {owner: slot for owner, slot in client.slots.items() if slot.run_id not in forgotten}
 
 

@@ -1,9 +1,10 @@
 """One execution of a program, as a transition system: what may happen next, and making it happen.
 
 An action is ``(since, kind, process index, detail)``: *perform* the effect that a slot waits for, *deliver* the head of
-a queue to a free worker, *sweep* due timers, *mark* a queue for recovery, *start* a run. ``point(action)`` is where in
-the program that is, and a fault's mode may be given to ``apply``. Whoever drives the world chooses both; the least
-action (the one that has waited longest) without a fault is the default. A world can be copied at any time.
+a queue to a free worker, *sweep* due timers, *mark* a queue for recovery, *start* a run, send a *signal* to one.
+``point(action)`` is where in the program that is, and a fault's mode may be given to ``apply``. Whoever drives the
+world chooses both; the least action (the one that has waited longest) without a fault is the default. A world can be
+copied at any time.
 
 What each fault does is in ``strikes``; what the laws see is in ``pwsim.history``.
 """
@@ -16,7 +17,7 @@ from pwf_runtime.codec import decode_message
 from pwf_runtime.core import effects as e
 from pwf_runtime.core import keys as k
 from pwf_runtime.core.inputs import Published, TaskDone, TaskFailed
-from pwf_runtime.core.model import Failure, Marker, Message
+from pwf_runtime.core.model import Failure, Marker, Message, Signal
 from pwf_runtime.core.states import Running
 from pwf_runtime.core.steps import remember
 from pwf_runtime.core.txn import Txn, TxnReply
@@ -26,14 +27,14 @@ from .. import faults as f
 from ..history import CallKey, History
 from ..laws.base import Violated, Watch
 from ..probes import Entry, Inner, ProbedCall, StepResult
-from ..program import Program, Ran, Start
+from ..program import Program, Ran, Sending, Start
 from . import strikes
 from .broker import Broker, SimTransport
 from .clock import VirtualClock
 from .process import Process, Slot
 from .store import SimStore
 
-PERFORM, DELIVER, SWEEP, MARK, START = range(5)
+PERFORM, DELIVER, SWEEP, MARK, START, SIGNAL = range(6)
 Action: TypeAlias = tuple[int, int, int, Any]
 
 SWEEP_LIMIT = 100
@@ -81,6 +82,8 @@ class World:
         self.history = History(program.memo).shared()
         self.step = 0
         self.to_start: list[Start] = list(program.starts)
+        self.to_signal: list[Sending] = list(program.signals)
+        self.told: dict[str, Any] = {}  # signal -> what its sender was told at last
         self.to_mark: list[str] = []
         self.deliveries: dict[CallKey, int] = {}
         self.paths: dict[CallKey, str] = {}  # of every call ever created, also where the store has forgotten it
@@ -97,7 +100,7 @@ class World:
             for queue in program.queues
             for i in range(program.workers)
         ]
-        self.processes.append(Process("client", "", len(program.starts), 0))
+        self.processes.append(Process("client", "", len(program.starts) + len(program.signals), 0))
         self._own = set(range(len(self.processes)))
 
     def _attach(self, store: SimStore, broker: Broker) -> None:
@@ -125,6 +128,7 @@ class World:
         new.clock = VirtualClock(self.clock.time_ms)
         new.history = self.history
         new.step, new.to_start, new.to_mark = self.step, self.to_start[:], self.to_mark[:]
+        new.to_signal, new.told = self.to_signal[:], self.told
         new.deliveries, new.paths, new.past = self.deliveries, self.paths, self.past
         new._trace, new._names, new.ledger = self._trace, self._names, self.ledger
         new.modes_struck = self.modes_struck
@@ -171,7 +175,15 @@ class World:
                     actions.append((self.step + 1, MARK, index, process.queue))
         if self.to_start:
             actions.append((0, START, len(self.processes) - 1, None))
+        for sending in self.to_signal:
+            if sending.after_ms <= self.clock.time_ms and self._is_begun(sending.run_id):
+                actions.append((self.step + 1, SIGNAL, len(self.processes) - 1, sending.signal_id))
         return actions
+
+    def _is_begun(self, run_id: str) -> bool:
+        """Whether whoever began the run knows that it is begun."""
+        starting = [slot.run_id for slot in self.client.slots.values() if slot.machine is self.program.start]
+        return run_id not in starting and all(start.run_id != run_id for start in self.to_start)
 
     def default(self) -> Action | None:
         """The least of ``enabled()``, found without listing them; ``None``: there is none."""
@@ -223,6 +235,7 @@ class World:
         """Let time pass until something can happen. Whether anything ever can."""
         now = self.clock.time_ms
         times = [due for due in self.store.indexes.get(e.TIMERS, {}).values() if due > now]
+        times += [sending.after_ms for sending in self.to_signal if sending.after_ms > now]
         for process in self.processes:
             if process.frozen_until is not None:
                 times.append(process.frozen_until)
@@ -255,8 +268,10 @@ class World:
         """Nothing goes on by itself: is it time for the recovery scan?"""
         if not self.program.recovers or self._recoveries >= RECOVERIES:
             return False
-        ended = all(status != k.RUNNING or self.is_stopped(run) for run, status in self.history.status.items())
-        if ended and not self.store.indexes.get(e.OPEN):
+        waiting = {run for run in self.history.status if self.is_waiting(run)}
+        running = [run for run, status in self.history.status.items() if status == k.RUNNING and run not in waiting]
+        listed = {run.decode() for run in self.store.indexes.get(e.OPEN, {})}
+        if all(self.is_stopped(run) for run in running) and listed <= waiting:
             return False
         self._recoveries += 1
         self.clock.time_ms += self.program.mark.interval_ms
@@ -290,11 +305,21 @@ class World:
             self.to_mark.remove(detail)
             path = f"mark of {detail}"
             self.open(process, program.mark, program.memo.begin(program.mark, detail), path, self._count(path))
+        elif kind == SIGNAL:
+            self._signal(process, next(each for each in self.to_signal if each.signal_id == detail))
         else:
             start = self.to_start.pop(0)
             begun = program.memo.begin(program.start, start.run_id, start.task, start.data, now)
             path = f"start of {start.run_id}"
             self.open(process, program.start, begun, path, self._count(path)).run_id = start.run_id
+
+    def _signal(self, process: Process, sending: Sending) -> None:
+        self.to_signal.remove(sending)
+        signal = Signal(sending.signal_id, sending.event, sending.data, self.clock.time_ms)
+        path = f"sending of {sending.signal_id}"
+        begun = self.program.memo.begin(self.program.signal, sending.run_id, signal)
+        slot = self.open(process, self.program.signal, begun, path, self._count(path))
+        slot.run_id, slot.call_id, slot.outcome = sending.run_id, sending.call_id, sending.outcome
 
     def _count(self, name: str) -> int:
         nth = self._names.get(name, 0) + 1
@@ -428,6 +453,8 @@ class World:
             slot.attempt = slot.state.claim.attempt
         if slot.effect is None:
             del process.slots[slot.owner]
+            if slot.machine is self.program.signal:
+                self.told = {**self.told, slot.call_id: slot.state}
 
     # ── watching ──────────────────────────────────────────────────────────────────────────────
 
@@ -478,6 +505,12 @@ class World:
         open_calls = [call for call in self.history.calls.values() if call.key[0] == run_id and not call.settled]
         return bool(open_calls) and all(call.dead for call in open_calls)
 
+    def is_waiting(self, run_id: str) -> bool:
+        """Whether nothing of the run is left to do, but a join of it waits for the outside."""
+        if any(call.key[0] == run_id and not call.settled and not call.dead for call in self.history.calls.values()):
+            return False
+        return any(join.key[0] == run_id and join.waits_outside for join in self.history.joins.values())
+
     def struck(self, *modes: str) -> bool:
         """Whether a fault of one of these modes has struck."""
         return not self.modes_struck.isdisjoint(modes)
@@ -489,8 +522,9 @@ class World:
         return any(need.count > 1 for join in self.history.joins.values() for need in join.record.needs)
 
     def committed_graph(self) -> frozenset[tuple[str, Any]]:
-        """Which call committed what."""
-        return frozenset((call.path, call.outcome) for call in self.history.calls.values() if call.commits)
+        """Which call committed what. Whether a signal comes before the end of its run is nobody's business here."""
+        calls = [call for call in self.history.calls.values() if call.commits and not call.is_signal]
+        return frozenset((call.path, call.outcome) for call in calls)
 
 
 _new_step = tuple.__new__  # a third faster than TraceStep(...), and made once per step

@@ -75,7 +75,34 @@ def test_a_join_on_a_misspelt_event_is_named_on_both_sides(found: Lint) -> None:
     assert never_emitted.task == "orders.begin"
     assert "begin()" in never_emitted.message
     assert "did you mean 'email_verified'?" in never_emitted.message
+    assert "if it comes from outside, write signal('email_verifed')" in never_emitted.message
     assert "check() emits 'email_verified'" in never_awaited.message
+
+
+def test_a_signal_is_emitted_by_nobody(found: Lint) -> None:
+    """Neither that nor how often it is awaited is a mistake; what else is, is found beside it."""
+    assert not found("""
+        @app.task
+        def begin(data):
+            return [call(check, data), join(done, on=["checked", signal("approved"), signal("signed", 2)])]
+
+        @app.task
+        def check(data):
+            return emit("checked", data)
+
+        @app.task
+        def done(events):
+            return publish_on_events("done", 1, signal(name="again", count=3))
+    """)
+    (finding,) = found("""
+        @app.task
+        def begin(data):
+            return join(done, on=[signal("approved"), "misspelt"])
+
+        @app.task
+        def done(events): ...
+    """)
+    assert (finding.rule, "'misspelt'" in finding.message) == ("never-emitted", True)
 
 
 @pytest.mark.parametrize(
