@@ -73,7 +73,9 @@ class Context:
 
     @property
     def lost(self) -> bool:
-        """Whether the lease is gone: another worker may run this call, and what this attempt returns is dropped."""
+        """Whether the lease is gone: another worker may run this call, and if one does, what this attempt returns is
+        dropped. Raise rather than return: if no other has begun yet, what this attempt returns is the call's answer.
+        """
         return self._lost is not None and self._lost()
 
     def step(self, name: str, fn: Callable[[], Any]) -> Any:

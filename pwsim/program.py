@@ -94,10 +94,14 @@ class Protocol(Struct, frozen=True):
 
 
 class Ran(NamedTuple):
-    """What came of a task: its answer, and what it did on probed clients and in steps before it answered."""
+    """What came of a task: its answer, and what it did on probed clients and in steps before it answered.
+
+    ``remembered``: what it was given of the steps of earlier attempts.
+    """
 
     answer: TaskDone | TaskFailed
     inner: tuple[Inner, ...]
+    remembered: bytes | None = None
 
 
 class _Context(Context):
@@ -188,6 +192,8 @@ class Program:
         self._rechecked: set[str] = set()
         self.asked_attempt = False
         """Whether a task looked at the number of its attempt, so that its answer may rightly differ after a fault."""
+        self.asked_lost = False
+        """Whether a task asked whether its lease is over, so that it may have to be asked again."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def expects(self, modes: frozenset[str]) -> None:
@@ -221,38 +227,40 @@ class Program:
 
     # ── running the user's tasks ──────────────────────────────────────────────────────────────
 
-    def run_task(self, effect: RunTask, remembered: bytes | None = None) -> Ran:
+    def run_task(self, effect: RunTask, remembered: bytes | None = None, lost_after: int | None = None) -> Ran:
         """What the user's function does and answers; from memory, if it was asked exactly this before.
 
-        ``remembered``: what the call's steps returned in earlier attempts, as the store has it.
+        ``remembered``: what the call's steps returned in earlier attempts, as the store has it. ``lost_after``: when it
+        has done so many things, its lease is over; ``None``: it never is.
         """
         if not self.remember:
-            return self._run(effect, remembered)
-        key = (effect.message, effect.attempt, effect.data, effect.events, remembered)
+            return self._run(effect, remembered, lost_after)
+        key = (effect.message, effect.attempt, effect.data, effect.events, remembered, lost_after)
         ran = self._answers.get(key)
         if ran is None:
-            ran = self._answers[key] = self._run(effect, remembered)
+            ran = self._answers[key] = self._run(effect, remembered, lost_after)
             return ran
         self._asked += 1
         if self._asked % RECHECK == 0 or effect.message.task not in self._rechecked:
-            self._recheck(effect, remembered, ran)
+            self._recheck(effect, remembered, lost_after, ran)
             self._rechecked.add(effect.message.task)
         return ran
 
-    def _recheck(self, effect: RunTask, remembered: bytes | None, ran: Ran) -> None:
-        compare(self.tasks[effect.message.task], ran, self._run(effect, remembered))
+    def _recheck(self, effect: RunTask, remembered: bytes | None, lost_after: int | None, ran: Ran) -> None:
+        compare(self.tasks[effect.message.task], ran, self._run(effect, remembered, lost_after))
 
-    def _run(self, effect: RunTask, remembered: bytes | None) -> Ran:
+    def _run(self, effect: RunTask, remembered: bytes | None, lost_after: int | None) -> Ran:
         task = self.tasks[effect.message.task]
         if self.network:
-            return self._attempt(task, effect, remembered)
+            return self._attempt(task, effect, remembered, lost_after)
         with guarded(task):
-            return self._attempt(task, effect, remembered)
+            return self._attempt(task, effect, remembered, lost_after)
 
-    def _attempt(self, task: AnyTask, effect: RunTask, remembered: bytes | None) -> Ran:
+    def _attempt(self, task: AnyTask, effect: RunTask, remembered: bytes | None, lost_after: int | None) -> Ran:
         message = effect.message
         recorder = Recorder(decode(remembered, dict[str, bytes]) if remembered else {})
-        ctx = _Context(message.run_id, message.call_id, task.full_name, effect.attempt, step=recorder.step)
+        names = (message.run_id, message.call_id, task.full_name)
+        ctx = _Context(*names, effect.attempt, lost=lambda: self._is_lost(recorder, lost_after), step=recorder.step)
         try:
             with recorder:
                 if task.is_async:
@@ -261,10 +269,14 @@ class Program:
                 else:
                     outcome = run_task(task, effect.data, effect.events, ctx)
         except Exception as error:
-            return Ran(TaskFailed(failure_of(error)), tuple(recorder.inner))
+            return Ran(TaskFailed(failure_of(error)), tuple(recorder.inner), remembered)
         finally:
             self.asked_attempt |= ctx.asked
-        return Ran(TaskDone(outcome), tuple(recorder.inner))
+        return Ran(TaskDone(outcome), tuple(recorder.inner), remembered)
+
+    def _is_lost(self, recorder: Recorder, lost_after: int | None) -> bool:
+        self.asked_lost = True
+        return lost_after is not None and len(recorder.inner) >= lost_after
 
     def _event_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:

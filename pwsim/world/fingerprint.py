@@ -73,7 +73,7 @@ def _slot(slot: Slot, places: dict[tuple[int, int], int]) -> Hashable:
     delivery = slot.delivery
     place = places.get((delivery.channel, delivery.tag)) if delivery is not None else None
     progress = (slot.part, slot.reordered, slot.unroutable, slot.struck, slot.asleep_until, len(slot.inner))
-    return slot.state, id(slot.outcome), slot.answer, place, progress
+    return slot.state, id(slot.outcome), slot.answer, place, progress, slot.woke, slot.lost_after
 
 
 def _history(world: World) -> Hashable:

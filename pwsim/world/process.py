@@ -25,6 +25,7 @@ from pwf_runtime.core.states import (
 from pwf_runtime.transport.base import Delivery
 
 from ..probes import Inner
+from ..program import Ran
 
 _RUNNING = (Gathering, Running, Committing, Failing)
 
@@ -58,6 +59,9 @@ class Slot:
         self.asleep_until: int | None = None
         self.answer: Any = None
         self.inner: tuple[Inner, ...] = ()
+        self.ran: Ran | None = None  # what ``inner`` is the rest of
+        self.woke = False  # its worker slept since the claim
+        self.lost_after: int | None = None  # when its task had done so much, it learned that the lease is over
         self.message: Message | None = None
         self.run_id = ""
         self.call_id = ""

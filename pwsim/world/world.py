@@ -28,7 +28,7 @@ from ..history import CallKey, History
 from ..laws.base import Violated, Watch
 from ..probes import Entry, Inner, ProbedCall, StepResult
 from ..program import Program, Ran, Sending, Start
-from . import strikes
+from . import lost, strikes
 from .broker import Broker, SimTransport
 from .clock import VirtualClock
 from .process import Process, Slot
@@ -260,6 +260,8 @@ class World:
             if process.frozen_until is not None and process.frozen_until <= until_ms:
                 process.frozen_until = None
                 process.channel = self.broker.open_channel()
+                for slot in process.slots.values():
+                    slot.woke = slot.woke or slot.is_running
             for slot in process.slots.values():
                 if slot.asleep_until is not None and slot.asleep_until <= until_ms:
                     slot.asleep_until = None
@@ -414,7 +416,8 @@ class World:
             return Published(effect.messages)  # type: ignore[union-attr]
         if type(effect) is not Txn:
             self.watch.before(self, process, slot, effect)  # type: ignore[arg-type]
-        return self._ask_driver(slot.owner, effect)  # type: ignore[arg-type]
+        came = self._ask_driver(slot.owner, effect)  # type: ignore[arg-type]
+        return lost.at_first(self, slot, came) if type(came) is Ran else came
 
     def _ask_driver(self, owner: int, effect: e.Effect) -> Any:
         """Perform one effect through the production driver."""
@@ -430,13 +433,15 @@ class World:
         slot.since = self.step
         if type(answer) is Ran:
             if answer.inner:
-                slot.inner, slot.answer = answer.inner, answer.answer
+                slot.ran, slot.inner, slot.answer = answer, answer.inner, answer.answer
                 return
             answer = answer.answer
         elif slot.inner:
             slot.inner = slot.inner[1:]
             if type(answer) is TxnReply and not answer.held:
                 slot.inner, slot.answer = (), TaskFailed(_OVER)
+            else:
+                lost.from_here(self, slot)
             return
         if type(answer) is Published:
             assert isinstance(slot.effect, e.Publish)
