@@ -170,7 +170,7 @@ class Campaign:
             result = _repeated(self.program, result)
         if result.violation is not None:
             report.verdict = "violation"
-            report.violations.append(_violation(self.program, result))
+            report.violations.append(_violation(self.program, result, self.modes))
 
     def _schedules(self) -> Iterator[Result]:
         program, modes, kind = self.program, self.modes, self._kind
@@ -226,7 +226,7 @@ class Campaign:
                 self._stop(report)
             if broken is not None and not report.violations:
                 report.verdict = "violation"
-                report.violations.append(_violation(self.program, play(self.program, broken)))
+                report.violations.append(_violation(self.program, play(self.program, broken), self.modes))
 
     def _bound_of_sets(self) -> str:
         """Which sets of faults are tried in turn. How many pairs there are is known when they have been played."""
@@ -284,7 +284,7 @@ def _repeated(program: Program, result: Result) -> Result:
     return again
 
 
-def _violation(program: Program, result: Result) -> Violation:
-    small = shrink(program, result)
+def _violation(program: Program, result: Result, modes: frozenset[str]) -> Violation:
+    small = shrink(program, result, modes)
     assert small.violation is not None
     return Violation(small.violation.law, small.violation.sentence, small)

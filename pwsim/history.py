@@ -1,8 +1,9 @@
 """What happened in a world, as an observer of the store sees it: calls, joins, events, and who did what.
 
 The laws are checked against this, not against what the machines believe. It is kept from the transactions that were
-really performed (their operations and replies), so a broken protocol cannot talk its way out of it. A history is a
-value: ``observe`` makes the next one.
+really performed (their operations and replies), so a broken protocol cannot talk its way out of it. A small history is
+a value that worlds share, and what happens next makes another; a large one belongs to one world. Either way a world
+goes on with what ``observe`` gives it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from pwf_runtime.core.model import CallRecord, JoinRecord, Outcome
 from pwf_runtime.core.txn import Append, Delete, Op, Put, Txn, TxnReply
 from pwf_runtime.core.wire import decode_event, decode_join, decode_record
 
-from .memo import Memo, same
+from . import memo as memory
+from .memo import Memo
 
 CallKey: TypeAlias = tuple[str, str]
 """(run_id, call_id)"""
@@ -116,6 +118,9 @@ class Change:
         self.was: bytes | None = None  # the status before
 
 
+PARTS = 5
+"""As so many parts a call counts in the size of a history."""
+
 _READS = frozenset({"look", "gather", "recall", "renew", "probe", "scan", "confirm", "address"})
 """Transactions that change nothing which a law could be about."""
 _SIGNALS = frozenset({"signal", "revive"})
@@ -123,10 +128,11 @@ _SIGNALS = frozenset({"signal", "revive"})
 
 
 class History:
-    """Everything that happened so far. What happens next makes another: see ``observe``."""
+    """Everything that happened so far."""
 
     def __init__(self, memo: Memo) -> None:
         self.memo = memo
+        self._is_shared = False
         self.calls: dict[CallKey, CallView] = {}
         self.joins: dict[tuple[str, str], JoinView] = {}
         self.events: dict[tuple[str, str], list[tuple[bytes, str]]] = {}
@@ -135,6 +141,15 @@ class History:
         """What runs returned, kept beyond their retention."""
         self.home: dict[str, str] = {}
         """The queue of each run's first task: names of that service are shown without it."""
+
+    @classmethod
+    def empty(cls, memo: Memo) -> History:
+        """Nothing has happened yet."""
+        return cls(memo)._filed()
+
+    def fork(self) -> History:
+        """The history of another world from here on."""
+        return self if self._is_shared else self._copy()
 
     def _copy(self) -> History:
         new = History(self.memo)
@@ -155,9 +170,17 @@ class History:
             tuple(self.home.items()),
         )
 
-    def shared(self) -> History:
-        """The history with this content that all worlds share."""
-        return same(self.memo.histories, self.content(), lambda: self)
+    def _filed(self) -> History:
+        """If it is small, the one of its content that all worlds share."""
+        size = PARTS * len(self.calls) + len(self.joins) + sum(map(len, self.events.values()))
+        if size > memory.SMALL:
+            return self
+        content = self.content()
+        known = self.memo.histories.get(content)
+        if known is None:
+            self._is_shared = True
+            known = self.memo.keep(self.memo.histories, content, self, size)
+        return known
 
     def path(self, run_id: str, call_id: str) -> str:
         """The call as people know it: the tasks from the run's first call down to it."""
@@ -170,12 +193,17 @@ class History:
         """What a transaction makes of it that was performed for ``call_id``, about to commit ``outcome`` if it does."""
         if not reply.held or txn.label in _READS:
             return self, None
+        if not self._is_shared:
+            return self, self._take_in(txn, call_id, outcome)
         key = (self, txn, reply, call_id, outcome)
         known = self.memo.observations.get(key)
         if known is None:
             new = self._copy()
             change = new._take_in(txn, call_id, outcome)
-            known = self.memo.observations.keep(key, (new.shared(), change))
+            new = new._filed()
+            if not new._is_shared:
+                return new, change
+            known = self.memo.keep(self.memo.observations, key, (new, change))
         return known
 
     def _take_in(self, txn: Txn, call_id: str, outcome: Outcome | None) -> Change:

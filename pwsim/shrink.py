@@ -7,19 +7,26 @@ can go; deviations are cut in halves first (Zeller and Hildebrandt, delta debugg
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from .explore.faults import explore
 from .program import Program
 from .runner import Result, play
 from .schedule import Schedule
 
+MOST_TRIED = 10_000
+"""So many sets of faults are tried in place of those that were found; it takes seconds, and is seldom needed."""
 
-def shrink(program: Program, result: Result) -> Result:
-    """The smallest result found that breaks the same law as ``result``, which must break one."""
+
+def shrink(program: Program, result: Result, modes: frozenset[str] = frozenset()) -> Result:
+    """The smallest result found that breaks the same law as ``result``, which must break one.
+
+    ``modes``: what may strike instead of the faults in it, where a single one is enough.
+    """
     assert result.violation is not None
     law = result.violation.law
     best = _by_taking_out(program, result, law)
-    return _by_trying_each(program, best, law) if len(best.schedule.faults) > 1 else best
+    return _by_trying_each(program, best, law, modes)
 
 
 def _by_taking_out(program: Program, result: Result, law: str) -> Result:
@@ -33,11 +40,13 @@ def _by_taking_out(program: Program, result: Result, law: str) -> Result:
     return _fewer_faults(program, best, law)
 
 
-def _by_trying_each(program: Program, best: Result, law: str) -> Result:
-    """One fault alone, of the same kinds, if there is one that does it: a fault in the recovery from another cannot go
-    without that other, though the same fault a delivery earlier would have been enough."""
-    modes = frozenset([fault.mode for fault in best.schedule.faults])
-    for result in explore(program, modes, modes, 1):
+def _by_trying_each(program: Program, best: Result, law: str, modes: frozenset[str]) -> Result:
+    """Fewer faults, if so few do it, or as few in the default order: a fault in the recovery from another cannot go
+    without that other, though the same fault a delivery earlier would have been enough. All single ones are tried, then
+    pairs of the same kinds."""
+    same = frozenset([fault.mode for fault in best.schedule.faults])
+    many = len(best.schedule.faults) - (not best.schedule.deviations)
+    for result in islice(explore(program, same | modes, same, min(many, 2)), MOST_TRIED) if many >= 0 else ():
         if result.violation is not None and result.violation.law == law:
             return _try(program, result.schedule, law) or best
     return best

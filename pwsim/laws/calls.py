@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pwf_runtime.core import keys as k
@@ -84,6 +85,7 @@ def _events(call: CallView, outcome: Outcome) -> list[str]:
     return [*(event.name for event in outcome.events), *reports]
 
 
+@lru_cache(maxsize=4096)  # few calls commit few outcomes, over and over
 def _expected(call: str, outcome: Outcome) -> tuple[set[str], set[str]]:
     """The ids of the calls and joins that an outcome stands for, told from the outcome alone."""
     calls = {derive(call, f"c{i}") for i in range(len(outcome.calls))}

@@ -142,9 +142,8 @@ def _fall_back(world: World, writes: int) -> None:
     if past is None:
         return
     world.past = past
-    store = past[1].copy(world.clock)
-    world.store.runs, world.store.indexes, world.store._expiring = store.runs, store.indexes, store._expiring
-    world.history = past[2]
+    world.store.fall_back(past[1])
+    world.history = past[2].fork()
 
 
 def _differently(outcome: Outcome) -> Outcome:

@@ -60,7 +60,8 @@ class TraceStep(NamedTuple):
 
 
 class _Tasks:
-    """Runs tasks for a driver. ``ran``: what came of the latest."""
+    """Runs tasks for a driver that knows no worlds, so that a world goes when it is let go of. ``ran``: what came of
+    the latest."""
 
     def __init__(self, program: Program, store: SimStore) -> None:
         self.program, self.store = program, store
@@ -79,7 +80,7 @@ class World:
         self.program = program
         self.watch = watch
         self.clock = VirtualClock()
-        self.history = History(program.memo).shared()
+        self.history = History.empty(program.memo)
         self.step = 0
         self.to_start: list[Start] = list(program.starts)
         self.to_signal: list[Sending] = list(program.signals)
@@ -126,7 +127,7 @@ class World:
         new = World.__new__(World)
         new.program, new.watch = self.program, self.watch
         new.clock = VirtualClock(self.clock.time_ms)
-        new.history = self.history
+        new.history = self.history.fork()
         new.step, new.to_start, new.to_mark = self.step, self.to_start[:], self.to_mark[:]
         new.to_signal, new.told = self.to_signal[:], self.told
         new.deliveries, new.paths, new.past = self.deliveries, self.paths, self.past
@@ -479,7 +480,7 @@ class World:
         if change.created:
             self.paths = {**self.paths, **{call.key: call.path for call in change.created}}
         if self.program.remembers_past:
-            self.past = (self.past, self.store.copy(self.clock), self.history)
+            self.past = (self.past, self.store.copy(self.clock), self.history.fork())
         self.watch.changed(self, slot, change)
 
     def finish(self) -> None:

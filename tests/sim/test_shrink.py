@@ -123,3 +123,18 @@ def test_a_sound_result_cannot_be_shrunk() -> None:
     program = chain()
     with pytest.raises(AssertionError):
         shrink(program, play(program, Schedule()))
+
+
+def test_a_fault_of_another_kind_may_do_alone_what_several_did() -> None:
+    """But only of a kind that was allowed."""
+    program = needs()
+
+    def check(world: World) -> None:
+        if world.struck("stall") or (world.struck("before") and world.struck("duplicate")):
+            raise Violated("mine", "it happened")
+
+    program.checks = (check,)
+    found = broken(program, "mine", faults="crash,duplicate", least=2)
+    assert len(shrink(program, found).schedule.faults) == 2
+    small = shrink(program, found, families("crash,duplicate,stall"))
+    assert [fault.mode for fault in small.schedule.faults] == ["stall"]
