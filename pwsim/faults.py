@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -33,12 +34,22 @@ SLOW = "slow"  #             the task takes longer than the lease, which the wor
 BLOCKED = "blocked"  #       the broker takes no publish for a minute
 REORDERED = "reordered"  #   the messages of one publish are stored in the opposite order
 UNROUTED = "unrouted"  #     the queue does not exist (yet): the message comes back
+NACKED = "nacked"  #         the broker does not take the message (a full queue); it is published again after a pause
+UNCONFIRMED = "unconfirmed"  # the broker takes it and its confirm is lost; it is published again after a pause
+PARTLY = (
+    "partly-nacked"  #  of several messages the broker confirms the last, first of all, and does not take the others
+)
+CONSUMER_TIMEOUT = "consumer-timeout"  # the broker closes the channel while the task goes on, its lease renewed
 LEASE_LOST = "lease-lost"  # the lease ends early
 LEASE_LATE = "lease-late"  # the lease lasts longer than its time
 OLD_CODE = "old-code"  #     it is delivered to a worker of an older version that does not know the task
 DIFFERS = "differs"  #       the task answers differently from what it would have answered otherwise
 LOST = "lost"  #             the broker loses the message
 QUEUE_LOST = "queue-lost"  # the broker loses all that is in the queue
+LIMIT = "delivery-limit"  #  the broker drops (or dead-letters) a message because it was delivered before
+EVICTED = "evicted"  #       the store throws the run away, to make room
+TIMERS_EVICTED = "timers-evicted"  # ... the list of timers
+OPEN_EVICTED = "open-evicted"  # ... the list of open runs
 ROLLBACK = ("rollback-1", "rollback-3", "rollback-9")  # the store falls back by so many writes
 PAUSE = "days-3"  #          every worker is off for so long, then all go on; other lengths: see ``pauses``
 
@@ -51,10 +62,14 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "shutdown": (SHUTDOWN,),
     "slow": (SLOW,),
     "publish": (BLOCKED, REORDERED, UNROUTED),
+    "refused": (NACKED, UNCONFIRMED, PARTLY),
+    "timeout": (CONSUMER_TIMEOUT,),
     "lease": (LEASE_LOST, LEASE_LATE),
     "deploy": (OLD_CODE,),
     "differs": (DIFFERS,),
     "loss": (LOST, QUEUE_LOST),
+    "limit": (LIMIT,),
+    "eviction": (EVICTED, TIMERS_EVICTED, OPEN_EVICTED),
     "rollback": ROLLBACK,
     "pause": (PAUSE,),
 }
@@ -63,16 +78,23 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 CORE = ("crash", "reply-lost", "requeue", "stall", "duplicate")
 """The families of which pairs are tried by default."""
 
+_EVERYWHERE = (*CORE, "shutdown", "slow", "publish", "lease", "deploy")
+_RABBITMQ = (*_EVERYWHERE, "refused", "timeout")
 PROFILES: dict[str, tuple[str, ...]] = {
-    "default": (*CORE, "shutdown", "slow", "publish", "lease", "deploy"),
-    "rabbitmq-quorum": (*CORE, "shutdown", "slow", "publish", "lease", "deploy"),
-    "rabbitmq-classic": (*CORE, "shutdown", "slow", "publish", "lease", "deploy", "loss"),
-    "redis-aof": (*CORE, "shutdown", "slow", "publish", "lease", "deploy"),
-    "redis-failover": (*CORE, "shutdown", "slow", "publish", "lease", "deploy", "rollback"),
+    "default": _EVERYWHERE,
+    "rabbitmq-quorum": _RABBITMQ,
+    "rabbitmq-classic": (*_RABBITMQ, "loss"),
+    "rabbitmq-3.10": _RABBITMQ,
+    "rabbitmq-4": (*_RABBITMQ, "limit"),
+    "redis-aof": _EVERYWHERE,
+    "redis-failover": (*_EVERYWHERE, "rollback"),
+    "redis-evicting": (*_EVERYWHERE, "eviction"),
     "all": tuple(FAMILIES),
 }
 """Families by the servers that have them. A quorum queue keeps what it confirmed; a classic one can lose all with its
-node. An append-only file survives a killed process; a failover loses the last writes."""
+node. RabbitMQ 4 drops what was delivered 20 times, unless a queue says otherwise, as those of workers do: a policy can
+overrule that. An append-only file survives a killed process; a failover loses the last writes; a ``maxmemory-policy``
+other than ``noeviction`` throws keys away."""
 
 Returns: TypeAlias = Literal["first", "place"]
 """Where what was unacked on a channel goes when the channel does.
@@ -81,24 +103,36 @@ Returns: TypeAlias = Literal["first", "place"]
 it was before, whoever else comes back when (classic queues).
 """
 
-RETURNS: dict[str, Returns] = {"rabbitmq-quorum": "first", "rabbitmq-classic": "place"}
+RETURNS: dict[str, Returns] = {
+    "rabbitmq-quorum": "first",
+    "rabbitmq-classic": "place",
+    "rabbitmq-3.10": "first",
+    "rabbitmq-4": "first",
+}
 """By profile. Seen on RabbitMQ 3.10.8, see docs/fidelity.md. Without one it is quorum queues, production's default."""
 
-RECOVERED = frozenset((LOST, QUEUE_LOST, *ROLLBACK))
-"""Modes after which only the recovery scan can bring a call back; with them, worlds run it."""
+FORGETS = (*ROLLBACK, EVICTED)
+"""Modes after which the store does not know any more what it had answered: promises about that are suspended."""
 
-ASKED_ABOUT = frozenset((STALL, LEASE_LOST, DIFFERS, *ROLLBACK))
+RECOVERED = frozenset((LOST, QUEUE_LOST, LIMIT, TIMERS_EVICTED, *FORGETS))
+"""Modes after which only the recovery scan can bring a call back, or take a run off the lists; worlds run it then."""
+
+ASKED_ABOUT = frozenset((STALL, LEASE_LOST, DIFFERS, OPEN_EVICTED, *RECOVERED))
 """Modes after which a law judges otherwise: worlds in which they struck differ from those in which they did not."""
 
-_DELIVERY = (BEFORE, AFTER, REPLY_LOST, REQUEUE, STALL, *ROLLBACK)
+_EVICTIONS = (EVICTED, TIMERS_EVICTED, OPEN_EVICTED)
+_DELIVERY = (BEFORE, AFTER, REPLY_LOST, REQUEUE, STALL, *ROLLBACK, *_EVICTIONS)
 MODES: dict[str, tuple[str, ...]] = {
-    "receive": (DUPLICATE, OLD_CODE, LOST, QUEUE_LOST),
-    "run": (BEFORE, AFTER, REQUEUE, STALL, SHUTDOWN, SLOW, LEASE_LOST, DIFFERS),
+    "receive": (DUPLICATE, OLD_CODE, LOST, QUEUE_LOST, LIMIT),
+    "run": (BEFORE, AFTER, REQUEUE, STALL, SHUTDOWN, SLOW, CONSUMER_TIMEOUT, LEASE_LOST, DIFFERS, *_EVICTIONS),
     "call": (BEFORE, AFTER, REQUEUE, STALL),
     "ack": (BEFORE, AFTER, REQUEUE, STALL),
     "claim": (*_DELIVERY, LEASE_LATE),
     "commit": (*_DELIVERY, LEASE_LOST),
-    "publish": (BEFORE, AFTER, REPLY_LOST, REQUEUE, STALL, BLOCKED, REORDERED, UNROUTED),
+    "publish": (
+        *(BEFORE, AFTER, REPLY_LOST, REQUEUE, STALL, BLOCKED, REORDERED, UNROUTED),
+        *(NACKED, UNCONFIRMED, PARTLY, *_EVICTIONS),
+    ),
     "": _DELIVERY,
 }
 """The modes that an effect has, by the first word of its name; "" stands for all others. A pause is possible before
@@ -200,11 +234,20 @@ def core(modes: frozenset[str]) -> frozenset[str]:
     return modes & frozenset(mode for family in CORE for mode in FAMILIES[family])
 
 
-def modes_at(effect: str, *, client: bool = False) -> tuple[str, ...]:
-    """The modes that can strike at an effect of this name."""
+@cache
+def modes_at(
+    effect: str, *, client: bool = False, of_run: bool = True, several: bool = False, again: bool = False
+) -> tuple[str, ...]:
+    """The modes that can strike at an effect of this name.
+
+    ``client``: it is one of a client's. ``of_run``: it concerns a run, not the sweep or scan of all. ``several``: it
+    publishes several messages, and this is the first. ``again``: what is received was delivered before.
+    """
     if client:
         return CLIENT_MODES
-    return MODES.get(effect) or MODES.get(effect.partition(" ")[0], MODES[""])
+    left_out = {mode for mode, can in ((EVICTED, of_run), (PARTLY, several), (LIMIT, again)) if not can}
+    modes = MODES.get(effect) or MODES.get(effect.partition(" ")[0], MODES[""])
+    return tuple([mode for mode in modes if mode not in left_out])
 
 
 def describe(faults: Sequence[Fault]) -> str:
@@ -224,12 +267,20 @@ _WORDS = {
     BLOCKED: "the broker blocks",
     REORDERED: "the broker stores the messages in the opposite order at",
     UNROUTED: "there is no queue for",
+    NACKED: "the broker does not take",
+    UNCONFIRMED: "the broker takes, and its confirm is lost, the",
+    PARTLY: "the broker takes only the last message of",
+    CONSUMER_TIMEOUT: "the broker closes the channel in the middle of",
     LEASE_LOST: "the lease ends early before",
     LEASE_LATE: "the lease outlives its time after",
     OLD_CODE: "a worker of an older version gets the",
     DIFFERS: "the task answers differently at",
     LOST: "the broker loses the message at",
     QUEUE_LOST: "the broker loses its queue at",
+    LIMIT: "the broker drops the message as delivered too often at",
+    EVICTED: "the store throws the run away before",
+    TIMERS_EVICTED: "the store throws all timers away before",
+    OPEN_EVICTED: "the store throws the list of open runs away before",
     **{mode: f"the store falls back by {mode.partition('-')[2]} writes before" for mode in ROLLBACK},
 }
 

@@ -182,6 +182,15 @@ class History:
             known = self.memo.keep(self.memo.histories, content, self, size)
         return known
 
+    def without(self, run_id: str) -> History:
+        """The history in which this run never was."""
+        new = self._copy()
+        new.calls = {key: call for key, call in new.calls.items() if key[0] != run_id}
+        new.joins = {key: join for key, join in new.joins.items() if key[0] != run_id}
+        new.events = {key: events for key, events in new.events.items() if key[0] != run_id}
+        new.status.pop(run_id, None)
+        return new.shared()
+
     def path(self, run_id: str, call_id: str) -> str:
         """The call as people know it: the tasks from the run's first call down to it."""
         call = self.calls.get((run_id, call_id))

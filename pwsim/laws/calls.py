@@ -69,7 +69,7 @@ class CreatesExactly(Law):
 
     def ends(self, world: World) -> None:
         """A signal is counted if its sender was told so, and not if it was refused; unless the store forgot it."""
-        for sending in () if world.struck(*f.ROLLBACK) else world.program.signals:
+        for sending in () if world.struck(*f.FORGETS) else world.program.signals:
             told = world.told.get(sending.call_id)
             events = world.history.events.get((sending.run_id, sending.event), ())
             is_there = any(by == sending.call_id for _, by in events)
@@ -114,7 +114,7 @@ class Fenced(Law):
         run_id, call_id = effect.message.run_id, effect.message.call_id
         if not self._holds_lease(world, slot):
             outlived = world.clock.time_ms >= slot.claimed_ms + world.program.steps.lease_ms
-            if not outlived and not world.struck(*f.ROLLBACK):
+            if not outlived and not world.struck(*f.FORGETS):
                 raise self.broken(f"{slot.path} runs in {process.name}, which holds no lease on it")
             return
         ancestors = self._ancestors(world, run_id, call_id)
@@ -148,7 +148,7 @@ class Fenced(Law):
         return found
 
 
-_ENDS_LEASES = (f.LEASE_LOST, *f.ROLLBACK)
+_ENDS_LEASES = (f.LEASE_LOST, *f.FORGETS)
 """Faults that take a lease from a worker which could not know it."""
 
 
@@ -170,8 +170,8 @@ class Ordered(Law):
         state = run.fields.get(k.state(slot.call_id)) if run is not None else None
         if run is None or state is None or world.will_return(slot) or world.is_cancelled(slot.run_id):
             return
-        if world.struck(*f.ROLLBACK):
-            return  # what a store fell back behind was durable when the ack was sent
+        if world.struck(*f.FORGETS):
+            return  # what a store has forgotten was durable when the ack was sent
         if state == k.COMMITTED:
             raise self.broken(f"the last delivery of {slot.path} was acked after its commit, before it settled")
         holder = run.holder(slot.call_id, world.clock.time_ms)

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 class Ends(Law):
-    """When faults stop, every run ends: completed, or stopped with a named reason; and never before its last call."""
+    """When faults stop, every run ends: completed, or stopped with a named reason; and never before its last call.
+
+    A run that the store threw away is none any more. Where it threw the list of open runs away, what only the recovery
+    scan could bring on need not end.
+    """
 
     name, title = "L4", "every run ends, or is stopped for a named reason"
 
@@ -61,6 +65,8 @@ class Ends(Law):
 
     def ends(self, world: World) -> None:
         self._counts_dead(world)
+        if world.is_unlisted():
+            return
         for run_id, status in world.history.status.items():
             if status != k.RUNNING or world.is_stopped(run_id):
                 continue
@@ -99,7 +105,7 @@ class Transparent(Law):
         if world.struck(*_OTHER_GRAPHS):
             return
         committed = world.committed_graph()
-        stopped = any(call.dead for call in world.history.calls.values())
+        stopped = any(call.dead for call in world.history.calls.values()) or world.is_unlisted()
         if committed == expected or (stopped and committed < expected):
             return
         names = sorted({path for path, _ in committed ^ expected})
@@ -117,18 +123,20 @@ class Transparent(Law):
         )
 
 
-_OTHER_GRAPHS = (f.DIFFERS, *f.ROLLBACK)
+_OTHER_GRAPHS = (f.DIFFERS, *f.FORGETS)
 """After these the committed graph may rightly be another: a task answered otherwise, or a commit was forgotten."""
 
 
 class LeavesNothing(Law):
-    """After completion and retention no key, no timer, no message is left."""
+    """After completion and retention no key, no timer, no message is left, nor part of a run that is none."""
 
     name, title = "L7", "nothing is left behind"
 
     def ends(self, world: World) -> None:
         for run_id, run in world.store.runs.items():
             status = run.fields.get(k.STATUS)
+            if run.fields and status is None:
+                raise self.broken(f"parts of run {run_id!r} would stay for ever, which does not exist")
             if status in (k.COMPLETED, k.STRANDED) and run.expires_ms is None:
                 raise self.broken(f"run {run_id!r} has ended and its keys would stay for ever")
         going_on = {run for run in world.history.status if world.is_stopped(run) or world.is_waiting(run)}

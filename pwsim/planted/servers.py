@@ -9,14 +9,14 @@ from msgspec.structs import replace
 
 from pwf_runtime.codec import encode_message
 from pwf_runtime.core.effects import Effect, Publish
-from pwf_runtime.core.inputs import Acked, Published
+from pwf_runtime.core.inputs import Acked, Entries, Published
 from pwf_runtime.core.machine import Step
 from pwf_runtime.core.model import CallRecord, Message, Outcome
-from pwf_runtime.core.recover import Republishing, ScanMachine
+from pwf_runtime.core.recover import ReadingRuns, Republishing, ScanMachine
 from pwf_runtime.core.steps import Commit, Steps
 from pwf_runtime.core.txn import Add, Expire, Get, Is, Length, Op, Range, Txn, TxnReply
 from pwf_runtime.driver import Answer, Asked, Driver, Owner
-from pwf_runtime.transport.base import Confirmed, Delivery, TransportEvent
+from pwf_runtime.transport.base import Confirmed, Delivery, Lost, TransportEvent
 
 from ..program import Protocol
 from ..world.broker import Broker, SimTransport
@@ -27,6 +27,23 @@ from .base import Planted
 class _IgnoresReturns(Driver):
     def heard(self, event: TransportEvent) -> list[Answer]:
         return super().heard(replace(event, returned=False) if isinstance(event, Confirmed) else event)
+
+
+class _TakesRefusedAsSent(Driver):
+    """Takes whatever the broker says of a publish for a confirm."""
+
+    def heard(self, event: TransportEvent) -> list[Answer]:
+        return super().heard(Confirmed(event.ticket) if isinstance(event, Lost) else event)
+
+
+class _TakesAllUpTo(Driver):
+    """Takes a confirm for one of all that was published before, too, as if it were always for several."""
+
+    def heard(self, event: TransportEvent) -> list[Answer]:
+        if not isinstance(event, Confirmed):
+            return super().heard(event)
+        upto = sorted(ticket for ticket in self._publishing if ticket <= event.ticket)
+        return [answer for ticket in upto for answer in Driver.heard(self, replace(event, ticket=ticket))]
 
 
 class _Noticing(Driver):
@@ -152,6 +169,21 @@ class _SettlesBlindly(Steps):
         return super().settle(message, ())
 
 
+class _CommitsBlindly(Steps):
+    """A commit does not look whether its call is still there and its own."""
+
+    def commit(self, message: Message, attempt: int, record: CallRecord, outcome: Outcome, now_ms: int) -> Commit:
+        commit = super().commit(message, attempt, record, outcome, now_ms)
+        return replace(commit, txn=replace(commit.txn, compare=()))
+
+
+class _ScansNothing(ScanMachine):
+    """Comes by, and leaves."""
+
+    def _read(self, state: ReadingRuns, _entries: Entries, _now_ms: int) -> Step:
+        return self._next(state.marker, ())
+
+
 class _ScansForEver(ScanMachine):
     """Looks at the same run again until none of its calls is missing."""
 
@@ -230,6 +262,54 @@ BUGS = (
         faults=1,
         protocol=Protocol(steps=_SettlesBlindly),
         families="rollback",
+    ),
+    Planted(
+        "refused-counted-as-sent",
+        "a message that the broker refused, because the queue is full, counts as published",
+        law="L4",
+        faults=1,
+        protocol=Protocol(driver=_TakesRefusedAsSent),
+        apps=(workflows.chain,),
+        start=("leave", 1),
+        families="refused",
+    ),
+    Planted(
+        "confirm-counted-for-all-before",
+        "a confirm of one message counts for all that were published before it",
+        law="L4",
+        faults=1,
+        protocol=Protocol(driver=_TakesAllUpTo),
+        families="refused",
+    ),
+    Planted(
+        "commit-into-an-evicted-run",
+        "a commit writes without comparing, also into a run that the store has thrown away",
+        law="L7",
+        faults=1,
+        protocol=Protocol(steps=_CommitsBlindly),
+        apps=(workflows.chain,),
+        start=("leave", 1),
+        families="eviction",
+    ),
+    Planted(
+        "evicted-timers-stay-lost",
+        "the recovery scan finds nothing, so what waited for a timer that the store threw away waits for ever",
+        law="L4",
+        faults=1,
+        protocol=Protocol(scan=_ScansNothing),
+        apps=(workflows.chain,),
+        start=("linger", 1),
+        families="eviction",
+    ),
+    Planted(
+        "dropped-at-the-delivery-limit",
+        "the recovery scan finds nothing, so what the broker drops as delivered too often is gone",
+        law="L4",
+        faults=2,
+        protocol=Protocol(scan=_ScansNothing),
+        apps=(workflows.chain,),
+        start=("leave", 1),
+        families="limit,crash",
     ),
     Planted(
         "scan-republishes-for-ever",

@@ -33,6 +33,14 @@ FAULTS: Mapping[str, str] = {
     "differs": "✗ answers differently:",
     "lost": "✗ message lost:",
     "queue-lost": "✗ queue lost at",
+    "nacked": "✗ not taken:",
+    "unconfirmed": "✗ confirm lost:",
+    "partly-nacked": "✗ only the last is taken:",
+    "consumer-timeout": "✗ channel closed during",
+    "delivery-limit": "✗ dropped, delivered too often:",
+    "evicted": "✗ run evicted before",
+    "timers-evicted": "✗ timers evicted before",
+    "open-evicted": "✗ list of open runs evicted before",
 }
 """What is put before the effect at which a fault struck. Modes that are not here are shown by their name."""
 

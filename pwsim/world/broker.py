@@ -12,9 +12,9 @@ from bisect import insort
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pwf_runtime.transport.base import Confirmed, Delivery, Publication, Sink, TransportEvent
+from pwf_runtime.transport.base import Confirmed, Delivery, Lost, Publication, Sink, TransportEvent
 
-from ..faults import Returns
+from ..faults import PARTLY, UNCONFIRMED, Returns
 
 
 class Queued(NamedTuple):
@@ -89,17 +89,36 @@ class Broker:
 
 
 class SimTransport:
-    """The broker as a driver sees it. Confirms come at once, into ``heard``; faults are the world's business."""
+    """The broker as a driver sees it. Confirms come at once, into ``heard``; faults are the world's business.
+
+    ``refuses``: the mode of fault that strikes the next publishes, once.
+    """
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
         self.step = 0
         self.heard: list[TransportEvent] = []
+        self.refuses = ""
 
     def publish(self, publications: Sequence[Publication]) -> None:
+        if self.refuses:
+            return self._refuse(publications)
         for publication in publications:
             routed = self.broker.publish(publication.queue, publication.body, self.step)
             self.heard.append(Confirmed(publication.ticket, returned=not routed))
+        return None
+
+    def _refuse(self, publications: Sequence[Publication]) -> None:
+        mode, self.refuses = self.refuses, ""
+        if mode == PARTLY:  # what is said of the last comes first
+            *refused, taken = publications
+            self.publish([taken])
+            self.heard += [Lost(publication.ticket) for publication in refused]
+            return
+        if mode == UNCONFIRMED:
+            for publication in publications:
+                self.broker.publish(publication.queue, publication.body, self.step)
+        self.heard += [Lost(publication.ticket) for publication in publications]
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:

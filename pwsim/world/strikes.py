@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from pwf_runtime.core.effects import OPEN, TIMERS
 from pwf_runtime.core.inputs import TaskDone
 from pwf_runtime.core.model import Outcome
+from pwf_runtime.pause import FIRST_S
 
 from .. import faults as f
 from .. import pauses
@@ -20,14 +22,15 @@ from .process import Process, Slot
 if TYPE_CHECKING:
     from .world import World
 
-LOSES = (f.LOST, f.QUEUE_LOST)
+LOSES = (f.LOST, f.QUEUE_LOST, f.LIMIT)
+REFUSES = (f.NACKED, f.UNCONFIRMED, f.PARTLY)
 BLOCKED_MS = 60_000
 
 
 def lose(broker: Broker, queue: str, mode: str | None) -> None:
     """The broker loses the head of a queue, or all of it."""
     queued = broker.queues[queue]
-    del queued[: 1 if mode == f.LOST else len(queued)]
+    del queued[: len(queued) if mode == f.QUEUE_LOST else 1]
 
 
 def before(world: World, process: Process, slot: Slot, mode: str) -> bool:
@@ -48,18 +51,25 @@ def before(world: World, process: Process, slot: Slot, mode: str) -> bool:
         slot.asleep_until = world.clock.time_ms + BLOCKED_MS
         return False
     if mode == f.REQUEUE:
-        world.broker.close_channel(process.channel, world.step)
-        process.channel = world.broker.open_channel()
+        _reopen(world, process)
     elif mode == f.REORDERED:
         slot.reordered = slot.reordered or slot.part == 0
     elif mode == f.LEASE_LOST:
         _end_lease(world, slot)
     elif mode in f.ROLLBACK:
         _fall_back(world, int(mode.partition("-")[2]))
+    elif mode == f.EVICTED:
+        world.store.evict(slot.run_id)
+        world.history = world.history.without(slot.run_id)
+    elif mode in _LISTS:
+        world.store.indexes.pop(_LISTS[mode], None)
     elif pauses.is_pause(mode):
         _go_down(world, pauses.length_ms(mode))
         return False
     return True
+
+
+_LISTS = {f.TIMERS_EVICTED: TIMERS, f.OPEN_EVICTED: OPEN}
 
 
 def _end_lease(world: World, slot: Slot) -> None:
@@ -80,9 +90,15 @@ def after(world: World, process: Process, slot: Slot, mode: str, answer: Any) ->
     if mode == f.REPLY_LOST:
         slot.since = world.step
         return False
-    if mode == f.SLOW:
+    if mode in (f.SLOW, f.CONSUMER_TIMEOUT):
         slot.answer = answer
         slot.asleep_until = world.clock.time_ms + 5 * world.program.steps.lease_ms // 2
+        if mode == f.CONSUMER_TIMEOUT:
+            _reopen(world, process)
+        return False
+    if mode in REFUSES:
+        slot.answer = answer
+        slot.asleep_until = world.clock.time_ms + round(FIRST_S * 1000)
         return False
     if mode == f.LEASE_LATE and slot.run_id in world.store.runs:
         with world.store.changing(slot.run_id) as run:
@@ -106,6 +122,11 @@ def crash(world: World, process: Process) -> None:
         world.to_start += [start for start in program.starts if start.run_id in begun]
         world.to_signal += [each for each in program.signals if (each.run_id, each.call_id) in sent]
     process.slots = {}
+    _reopen(world, process)
+
+
+def _reopen(world: World, process: Process) -> None:
+    """Its channel goes, with all that is unacked on it, and it opens another."""
     world.broker.close_channel(process.channel, world.step)
     process.channel = world.broker.open_channel()
 

@@ -22,6 +22,7 @@ from pwf_runtime.core.states import Running
 from pwf_runtime.core.steps import remember
 from pwf_runtime.core.txn import Txn, TxnReply
 from pwf_runtime.core.wire import decode_timer
+from pwf_runtime.pause import NEVER
 
 from .. import faults as f
 from ..history import CallKey, History
@@ -226,10 +227,11 @@ class World:
             point = f.Point(slot.path, slot.nth, name, slot.counts.get(name, 0) + 1)
             if index == len(self.processes) - 1:
                 return point, f.modes_at(name, client=True)
-            return point, f.modes_at(name) + self.program.pauses
+            several = slot.part == 0 and type(slot.effect) is e.Publish and len(slot.effect.messages) > 1
+            return point, f.modes_at(name, of_run=bool(slot.run_id), several=several) + self.program.pauses
         if kind == DELIVER:
             _, path, nth = self._addressee(detail)
-            return f.Point(path, nth, "receive"), f.modes_at("receive")
+            return f.Point(path, nth, "receive"), f.modes_at("receive", again=self.broker.queues[detail][0].redelivered)
         return None
 
     def advance(self) -> bool:
@@ -415,19 +417,39 @@ class World:
             return None
         if mode == f.UNROUTED:
             return Published(effect.messages)  # type: ignore[union-attr]
+        if mode in strikes.REFUSES:
+            return self._refused(process, slot, effect, mode)  # type: ignore[arg-type]
         if type(effect) is not Txn:
             self.watch.before(self, process, slot, effect)  # type: ignore[arg-type]
         came = self._ask_driver(slot.owner, effect)  # type: ignore[arg-type]
         return lost.at_first(self, slot, came) if type(came) is Ran else came
 
+    def _refused(self, process: Process, slot: Slot, publish: e.Publish, mode: str) -> Any:
+        """The broker does not take all of it, or does not say so; the driver publishes that again."""
+        if mode == f.PARTLY:
+            assert isinstance(slot.effect, e.Publish)
+            publish, slot.part = slot.effect, len(slot.effect.messages) - 1
+        self.watch.before(self, process, slot, publish)
+        self.transport.refuses = mode
+        came = self._ask_driver(slot.owner, publish)
+        due = self.driver.publish_again(self.clock.time_ms / 1000)
+        while came is None and due != NEVER:
+            due = self.driver.publish_again(due)
+            came = self._heard()
+        return came
+
     def _ask_driver(self, owner: int, effect: e.Effect) -> Any:
         """Perform one effect through the production driver."""
         answers = self.driver.perform(((owner, effect),))
-        heard = self.transport.heard
-        if heard:
-            answers = [answer for event in heard for answer in self.driver.heard(event)]
-            heard.clear()
+        if self.transport.heard:
+            return self._heard()
         return answers[0][1] if answers else self.tasks.ran  # only a task is not answered at once
+
+    def _heard(self) -> Any:
+        """What follows from what the broker has said; ``None``: something is not confirmed yet."""
+        heard, self.transport.heard = self.transport.heard, []
+        answers = [answer for event in heard for answer in self.driver.heard(event)]
+        return answers[0][1] if answers else None
 
     def _answer(self, process: Process, slot: Slot, answer: Any) -> None:
         """Give the machine its answer and take its next effect."""
@@ -520,6 +542,10 @@ class World:
     def struck(self, *modes: str) -> bool:
         """Whether a fault of one of these modes has struck."""
         return not self.modes_struck.isdisjoint(modes)
+
+    def is_unlisted(self) -> bool:
+        """Whether something is gone that only the recovery scan could bring back, and no list names the run."""
+        return self.struck(f.OPEN_EVICTED) and self.struck(*f.RECOVERED)
 
     def has_choice(self) -> bool:
         """Whether what a run without faults did was one of several right things to do."""

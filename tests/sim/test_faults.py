@@ -11,14 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pwf_runtime.actions import name_problem
+from pwf_runtime.codec import decode_message
+from pwf_runtime.core import effects as e
 from pwf_runtime.core import keys as k
 from pwf_runtime.core.ids import ROOT_CALL
-from pwf_runtime.core.model import Outcome
+from pwf_runtime.core.model import Message, Outcome
 from pwf_runtime.errors import UsageError
 from pwsim import faults as f
 from pwsim.coverage import points
 from pwsim.faults import FAMILIES, MODES, PROFILES, Fault, Point, core, describe, families, modes_at, parse
 from pwsim.laws import Watch
+from pwsim.planted import workflows
 from pwsim.program import LEASE_MS, Program
 from pwsim.runner import Result, apply, finish, play
 from pwsim.schedule import Schedule
@@ -107,6 +110,8 @@ def test_families_are_named_in_a_text_or_a_list_and_profiles_too() -> None:
     assert families("all") == frozenset(ALL_MODES)
     assert families("redis-failover") - families("redis-aof") == frozenset(f.ROLLBACK)
     assert families("rabbitmq-classic") - families("rabbitmq-quorum") == {f.LOST, f.QUEUE_LOST}
+    assert families("rabbitmq-4") - families("rabbitmq-3.10") == {f.LIMIT}
+    assert families("redis-evicting") - families("redis-aof") == {f.EVICTED, f.TIMERS_EVICTED, f.OPEN_EVICTED}
 
 
 def test_no_family_is_left_out_of_all_and_every_mode_has_one() -> None:
@@ -126,9 +131,12 @@ def test_the_core_of_some_modes_are_those_of_the_core_families() -> None:
 
 
 def test_which_modes_can_strike_depends_on_the_effect_and_on_who_does_it() -> None:
-    assert modes_at("publish part") == MODES["publish"]
+    assert modes_at("publish part", several=True) == MODES["publish"]
+    assert set(MODES["publish"]) - set(modes_at("publish part")) == {f.PARTLY}
+    assert set(MODES["receive"]) - set(modes_at("receive")) == {f.LIMIT}
+    assert f.LIMIT in modes_at("receive", again=True)
+    assert set(modes_at("read timers")) - set(modes_at("read timers", of_run=False)) == {f.EVICTED}
     assert modes_at("add to timers") == MODES[""]
-    assert modes_at("receive") == MODES["receive"]
     assert modes_at("claim", client=True) == f.CLIENT_MODES
     assert f.LEASE_LOST not in modes_at("claim")
 
@@ -259,6 +267,106 @@ def test_unrouted_the_queue_does_not_exist_and_the_message_comes_back() -> None:
     assert "1 note" in effects_of(result, "begin")
     assert "1 add to timers" in effects_of(result, "begin")
     assert any(step.effect == "publish part" and step.path == "sweep" for step in result.trace)
+
+
+def test_nacked_the_broker_does_not_take_it_and_the_driver_publishes_it_again_after_a_pause() -> None:
+    before, after = world_at("begin #1 / publish part / nacked")
+    assert len(after.broker.queues["fan"]) == len(before.broker.queues["fan"]) + 1
+    (slot,) = worker(after, "begin").slots.values()
+    assert slot.asleep_until == after.clock.time_ms + 100
+    result = struck(fan(PARTS), "begin #1 / publish part / nacked")
+    assert "2 receive" not in effects_of(result, "begin > part[0]")
+    assert result.world.history.status["run"] == k.COMPLETED
+
+
+def test_unconfirmed_the_broker_takes_it_and_gets_it_once_more() -> None:
+    before, after = world_at("begin #1 / publish part / unconfirmed")
+    first, second = after.broker.queues["fan"][len(before.broker.queues["fan"]) :]
+    assert first.body == second.body
+    result = struck(fan(PARTS), "begin #1 / publish part / unconfirmed")
+    assert "2 receive" in effects_of(result, "begin > part[0]")
+    assert result.world.history.status["run"] == k.COMPLETED
+
+
+def test_partly_nacked_the_last_is_confirmed_first_and_the_others_are_published_after_it() -> None:
+    _, after = world_at("begin #1 / publish part / partly-nacked", program=fan(3))
+    names = [after.paths[m.run_id, m.call_id] for m in map(decode_message, bodies(after)) if isinstance(m, Message)]
+    assert names == ["begin > part[2]", "begin > part[0]", "begin > part[1]"]
+    result = struck(fan(3), "begin #1 / publish part / partly-nacked")
+    assert [effect for effect in effects_of(result, "begin") if "publish" in effect] == ["1 publish part partly-nacked"]
+    assert result.world.history.status["run"] == k.COMPLETED
+
+
+def bodies(world: World) -> list[bytes]:
+    return [queued.body for queued in world.broker.queues["fan"]]
+
+
+def test_consumer_timeout_the_channel_goes_while_the_task_goes_on_and_keeps_its_lease() -> None:
+    before, after = world_at("begin #1 / run / consumer-timeout")
+    assert worker(after, "begin").channel != worker(before, "begin").channel
+    assert len(after.broker.queues["fan"]) == 1
+    result = struck(fan(PARTS), "begin #1 / run / consumer-timeout")
+    runs = [step for step in result.trace if (step.path, step.effect) == ("begin", "run")]
+    assert [step.nth for step in runs] == [1], "the other delivery finds the lease renewed"
+    assert next(step for step in result.trace if step.effect == "commit").time_ms > 2 * LEASE_MS
+
+
+def test_delivery_limit_what_was_delivered_before_is_dropped_and_found_by_the_scan() -> None:
+    crash, drop = "begin > part[0] #1 / claim / before", "begin > part[0] #2 / receive / delivery-limit"
+    result = struck(fan(PARTS), crash, drop)
+    assert any(step.path == "scan of fan" and step.effect == "publish part" for step in result.trace)
+    assert result.world.history.status["run"] == k.COMPLETED
+    plain, _ = prepared(fan(PARTS), "limit")
+    assert not any(f.LIMIT in possible for _, possible in points(plain)), "not at a first delivery"
+
+
+def test_evicted_nothing_of_the_run_is_left_and_nothing_of_it_goes_on() -> None:
+    before, after = world_at("begin > part[0] #1 / commit / evicted")
+    assert before.store.runs["run"].fields
+    assert not after.store.runs["run"].fields, "its leases have keys of their own"
+    assert after.store.runs["run"].leases == before.store.runs["run"].leases
+    assert "run" not in after.history.status
+    assert finish(after) is None
+    assert not after.store.indexes[e.OPEN]
+    assert not any(step.effect == "run" for step in after.trace[len(before.trace) + 1 :] if "gather" in step.path)
+
+
+def test_evicted_and_begun_again_it_is_another_run() -> None:
+    program = fan(PARTS)
+    result = struck(program, "start of run #1 / publish begin / after", "begin #1 / claim / evicted")
+    assert result.violation is None
+    _, after = world_at("begin #1 / claim / evicted")
+    after.to_start = list(after.program.starts)
+    assert finish(after) is None
+    assert after.history.status["run"] == k.COMPLETED
+
+
+def test_an_evicted_run_takes_no_other_with_it() -> None:
+    program = Program([workflows.fan], [("begin", PARTS)] * 2)
+    result = struck(program, "run-1: begin #1 / commit / evicted")
+    assert result.violation is None
+    assert result.world.history.status == {"run-2": k.COMPLETED}
+
+
+def test_timers_evicted_what_waited_is_found_by_the_scan() -> None:
+    before, after = world_at("linger #1 / settle / timers-evicted", program=chain("linger"))
+    assert before.store.indexes[e.TIMERS]
+    assert not after.store.indexes.get(e.TIMERS)
+    assert finish(after) is None
+    assert after.history.status["run"] == k.COMPLETED
+
+
+def test_open_evicted_the_run_goes_on_by_its_messages_and_no_scan_finds_what_is_lost() -> None:
+    """A positive control: it does harm where a message is lost, too. No law demands then that the run ends."""
+    before, after = world_at("begin #1 / commit / open-evicted")
+    assert before.store.indexes[e.OPEN]
+    assert not after.store.indexes.get(e.OPEN)
+    assert finish(after) is None
+    assert after.history.status["run"] == k.COMPLETED
+    lost = struck(fan(PARTS), "begin #1 / commit / open-evicted", "begin > gather #1 / receive / lost")
+    assert lost.violation is None
+    assert lost.world.history.status["run"] == k.RUNNING
+    assert struck(fan(PARTS), "begin > gather #1 / receive / lost").world.history.status["run"] == k.COMPLETED
 
 
 def test_lease_lost_the_lease_ends_early() -> None:

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from pwsim import faults
 from pwsim.campaign import Campaign
+from pwsim.explore import faults as every_fault
 from pwsim.laws import ALL, Law, Watch
 from pwsim.laws.calls import CommitsOnce
 from pwsim.planted import PLANTED, Planted, compares, convict, protocol_of
 from pwsim.planted.golden import GO_PUBSUB_WORKFLOW
-from pwsim.program import Protocol
+from pwsim.program import Program, Protocol
 from pwsim.runner import play
 from pwsim.schedule import Schedule
 
@@ -91,6 +93,28 @@ def test_go_pubsub_workflow_commits_both_branches() -> None:
     result = play(program, Schedule(found.faults, found.result.schedule.deviations), only)
     assert result.violation is not None
     assert result.violation.sentence == "waver committed 2 times"
+
+
+@pytest.mark.parametrize(
+    ("mode", "bug"),
+    [
+        (faults.NACKED, "refused-counted-as-sent"),
+        (faults.UNCONFIRMED, "due-time-ignored"),
+        (faults.PARTLY, "confirm-counted-for-all-before"),
+        (faults.CONSUMER_TIMEOUT, "no-lease"),
+        (faults.EVICTED, "commit-into-an-evicted-run"),
+        (faults.TIMERS_EVICTED, "evicted-timers-stay-lost"),
+    ],
+)
+def test_a_mode_of_a_server_alone_convicts_something(mode: str, bug: str) -> None:
+    """A positive control: each shows by itself what it is there for; and production stands the same."""
+    planted = PLANTED[bug]
+    for protocol, law in ((planted.protocol, planted.law), (Protocol(), "")):
+        program, modes = Program(planted.apps, [planted.start], protocol=protocol), frozenset({mode})
+        program.expects(modes)
+        results = list(every_fault.explore(program, modes, modes, 1))
+        assert len(results) > 1, "it never struck"
+        assert {result.violation.law for result in results if result.violation} == ({law} if law else set())
 
 
 # ── every compare is needed ───────────────────────────────────────────────────────────────────
