@@ -189,7 +189,7 @@ class History:
         new.joins = {key: join for key, join in new.joins.items() if key[0] != run_id}
         new.events = {key: events for key, events in new.events.items() if key[0] != run_id}
         new.status.pop(run_id, None)
-        return new.shared()
+        return new._filed()
 
     def path(self, run_id: str, call_id: str) -> str:
         """The call as people know it: the tasks from the run's first call down to it."""

@@ -58,7 +58,8 @@ class SimStore(MemoryStore):
         """Throw a run's fields away; its leases have keys of their own."""
         run = _copied(self.runs.get(run_id, _NOTHING))
         run.fields, run.expires_ms = {}, None
-        self._put(run_id, self._shared(run) if run.leases else _NOTHING)
+        self._put(run_id, self._filed(run_id, run) if run.leases else _NOTHING)
+        self._large &= self.runs.keys()
 
     def txns(self, txns: Sequence[Txn]) -> list[TxnReply]:
         return [self._perform(txn) for txn in txns]
