@@ -44,7 +44,9 @@ def servers() -> Iterator[Servers]:
 
 
 def described() -> str:
-    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    """Also how busy it is with other things: to be asked before the work begins."""
+    load = f"load {os.getloadavg()[0]:.1f} before"
+    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {load}"
 
 
 def cpu_s(pid: int) -> float:

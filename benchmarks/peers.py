@@ -28,7 +28,7 @@ from typing import Any, TypeAlias
 import redis
 
 from .machine import ROOT, Servers, described, servers
-from .workloads import Bench, Sizes
+from .workloads import SMALL, Bench, Sizes
 
 DURABILITY = (
     "one worker process each, durable queues, persistent messages, publisher confirms, acks after the work, "
@@ -42,7 +42,6 @@ SYSTEMS = {
     "dramatiq-4": "on_dramatiq:FourThreads",
     "taskiq": "on_taskiq:System",
 }
-SMALL = Sizes(chains=(5, 4), forks=(2, 5), wide=(20,), pings=5)
 
 Found: TypeAlias = dict[tuple[str, str], dict[str, list[float]]]
 """By measure and unit, then by system: one value of each round."""
@@ -153,16 +152,17 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="next to no work: to see that it works")
     chosen = parser.parse_args()
     logging.getLogger("pwf").setLevel(logging.ERROR)  # it warns of a worker that is only about to be there
+    machine = described()
     with servers() as started:
         os.environ.update(started.environ)
         systems, skipped = installed(chosen.systems)
         found = measure(systems, started, SMALL if chosen.small else Sizes(), chosen.seconds)
     settings = {name: f"{_versions(system)}; {system.settings}" for name, system in systems.items()}
     if chosen.json:
-        about = {"machine": described(), "durability": DURABILITY, "settings": settings, "skipped": skipped}
+        about = {"machine": machine, "durability": DURABILITY, "settings": settings, "skipped": skipped}
         print(json.dumps({**about, "rows": rows(found)}))
         return
-    print(f"{described()}; {DURABILITY}")
+    print(f"{machine}; {DURABILITY}")
     for name, what in {**settings, **skipped}.items():
         print(f"{name}: {what}")
     print(*table(found, list(systems)), sep="\n")

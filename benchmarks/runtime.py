@@ -165,13 +165,14 @@ def main() -> None:
         "--seconds", type=float, default=60.0, help="to measure for, beside starting servers (default: 60)"
     )
     chosen = parser.parse_args()
+    machine = described()
     with servers() as started:
         rows = measure(started.environ, chosen.seconds)
     settings = "quorum queue, confirms, acks after the work, Redis AOF everysec, servers on the same machine"
     if chosen.json:
-        print(json.dumps({"machine": described(), "settings": settings, "rows": rows}))
+        print(json.dumps({"machine": machine, "settings": settings, "rows": rows}))
         return
-    print(f"{described()}; {settings}")
+    print(f"{machine}; {settings}")
     for each in rows:
         ratios = "".join(f"  x {ratio} of {name}" for name, ratio in each["ratio_to"].items())
         print(f"{each['name']:<45}{each['value']:>10,.1f} {each['unit']}{ratios}")

@@ -127,8 +127,9 @@ class Bench:
 
     def _rest(self) -> None:
         """Until the worker does nothing but wait."""
+        deadline = time.monotonic() + START_S
         busy = True
-        while busy:
+        while busy and time.monotonic() < deadline:
             before = cpu_s(self._worker.pid)
             time.sleep(0.3)
             busy = cpu_s(self._worker.pid) - before > 0.02
