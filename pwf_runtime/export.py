@@ -16,8 +16,9 @@ from msgspec.structs import replace
 from . import codec
 from .core import keys as k
 from .core.ids import ROOT_CALL
+from .core.model import Signal
 from .core.wire import decode_record
-from .describe import read_fields, unknown_run
+from .describe import read_fields, signals, unknown_run
 from .errors import PwfError
 from .facts import Fact, read
 from .store.base import Store
@@ -39,9 +40,8 @@ def export(store: Store, run_id: str, apps: Sequence[str] = ()) -> str:
             f"nothing was kept of what happened in run {run_id!r}: "
             "start its workers with --history 200 (or Settings(history=200)), and export the next one"
         )
-    return text_of(
-        run_id, fields[k.STATUS].decode(), fields.get(k.TASK, b"").decode(), _data(fields, facts), facts, apps
-    )
+    status, task = fields[k.STATUS].decode(), fields.get(k.TASK, b"").decode()
+    return text_of(run_id, status, task, _data(fields, facts), facts, apps, signals(fields))
 
 
 def _numbered(facts: Sequence[Fact]) -> list[Fact]:
@@ -67,7 +67,13 @@ def _data(fields: dict[str, bytes], facts: Sequence[Fact]) -> bytes | None:
 
 
 def text_of(
-    run_id: str, status: str, task: str, data: bytes | None, facts: Sequence[Fact], apps: Sequence[str] = ()
+    run_id: str,
+    status: str,
+    task: str,
+    data: bytes | None,
+    facts: Sequence[Fact],
+    apps: Sequence[str] = (),
+    received: Sequence[Signal] = (),
 ) -> str:
     began = facts[0].time_ms
     names = _names(facts)
@@ -86,7 +92,20 @@ def text_of(
         *[f"    {_row(fact, began, names)}," for fact in facts],
         "]",
     ]
+    for signal in received:
+        lines += ["", *_signal(signal)]
     return "\n".join(lines) + "\n"
+
+
+def _signal(signal: Signal) -> list[str]:
+    shown, known = _json(signal.data)
+    return [
+        "[[signals]]",
+        f"event = {_string(signal.event)}",
+        *([] if known else ["# TO DO: data is not what it came with, which JSON cannot say."]),
+        f"data = {_string(shown)}",
+        f"id = {_string(signal.signal_id)}",
+    ]
 
 
 def _names(facts: Sequence[Fact]) -> dict[str, str]:

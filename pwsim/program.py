@@ -56,13 +56,15 @@ class Signal(Struct, frozen=True):
     """An event that comes from outside, as a test names it: ``data`` is a value.
 
     ``after``: seconds from the beginning of the simulation before which it is not sent. ``run``: which run it is sent
-    to, by the number of its start, from 1.
+    to, by the number of its start, from 1. ``id``: of the signal; by default it is the event, with a number where there
+    are several of it.
     """
 
     event: str
     data: Any = None
     after: float = 0.0
     run: int = 1
+    id: str = ""
 
 
 class Sending(Struct, frozen=True):
@@ -218,7 +220,9 @@ class Program:
                 raise UsageError(f"{place}run={brief(signal.run)}: there are {len(self.starts)} runs, counted from 1")
             name = event_name(signal.event, place)
             before = sum(each.event == name for each in signals[:n])
-            signal_id = f"{name}[{before}]" if sum(each.event == name for each in signals) > 1 else name
+            signal_id = signal.id or (f"{name}[{before}]" if sum(each.event == name for each in signals) > 1 else name)
+            if any(sending.signal_id == signal_id for sending in found):
+                raise UsageError(f"{place}id={signal_id!r}: an earlier one has this id: give it another")
             after_ms = milliseconds(seconds(signal.after, place, "after"))
             data = encode(signal.data, f"{place}data")
             outcome = Outcome(events=(Event(name, data),))

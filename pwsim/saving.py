@@ -63,7 +63,7 @@ def scenario_of(program: Program, found: Violation, planted: str, demands: Deman
 
 def _signal(program: Program, sending: Sending) -> SignalEntry:
     run = [start.run_id for start in program.starts].index(sending.run_id) + 1
-    return SignalEntry(sending.event, _json(sending.data), sending.after_ms / 1000, run)
+    return SignalEntry(sending.event, _json(sending.data), sending.after_ms / 1000, run, sending.signal_id)
 
 
 def _target(app: Workflow) -> str:

@@ -29,6 +29,7 @@
     data = '{"by": "Ada"}'      # JSON
     after = 0.0                 # seconds before which it is not sent
     run = 1                     # the number of its run's start
+    id = "receipt-7"            # of the signal; by default its event, with a number where there are several
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ class SignalEntry(Struct, frozen=True, forbid_unknown_fields=True):
     data: str = "null"
     after: float = 0.0
     run: int = 1
+    id: str = ""
 
 
 class Scenario(Demands, frozen=True, forbid_unknown_fields=True):
@@ -96,7 +98,7 @@ class Scenario(Demands, frozen=True, forbid_unknown_fields=True):
     def sent(self) -> list[Signal]:
         """The signals to send. Raises ``UsageError``."""
         return [
-            Signal(each.event, _json(each.data, f"signals: data of {each.event!r}"), each.after, each.run)
+            Signal(each.event, _json(each.data, f"signals: data of {each.event!r}"), each.after, each.run, each.id)
             for each in self.signals
         ]
 
@@ -207,6 +209,7 @@ def dump(scenario: Scenario) -> str:
         lines += ["", "[[signals]]", f"event = {_string(signal.event)}", f"data = {_string(signal.data)}"]
         lines += [f"after = {signal.after}"] if signal.after else []
         lines += [f"run = {signal.run}"] if signal.run != 1 else []
+        lines += [f"id = {_string(signal.id)}"] if signal.id else []
     return "\n".join(lines) + "\n"
 
 

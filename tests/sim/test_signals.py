@@ -10,10 +10,13 @@ import pytest
 import pwsim
 from pwf_runtime import UsageError, Workflow, join, result, signal
 from pwf_runtime.core import keys as k
+from pwf_runtime.core.ids import ROOT_CALL, derive, signal_call
+from pwf_runtime.core.joins import joined_call
 from pwf_runtime.core.signal import Refused, Signalled
 from pwsim.campaign import Campaign
 from pwsim.cli import main
 from pwsim.faults import Point
+from pwsim.incident import Fact, enact
 from pwsim.laws import Watch
 from pwsim.planted import PLANTED, workflows
 from pwsim.program import Program, Signal
@@ -217,6 +220,7 @@ def test_what_cannot_be_meant() -> None:
         ([("", 1)], r"signals\[0\]: ''\): an event needs a name"),
         ([Signal("approved", run=2)], r"signals\[0\]: run=2: there are 1 runs, counted from 1"),
         ([Signal("approved", after=-1)], "after is in seconds"),
+        ([Signal("approved", id="x"), Signal("other", id="x")], r"signals\[1\]: id='x': an earlier one has this id"),
         (["approved"], r"signals: 'approved': give pairs"),
     ):
         with pytest.raises(UsageError, match=text):
@@ -235,6 +239,37 @@ def test_a_failure_with_signals_is_saved_and_replayed(tmp_path: Path, monkeypatc
     assert "[[signals]]" in saved.read_text()
     assert main(["replay", str(saved)]) == 1
     assert pwsim.replay(saved).violations[0].law == "L1"
+
+
+def test_an_incident_with_signals_happens_again() -> None:
+    """The worker that got the signal has died before it settled; another looked, and settled. A signal that came while
+    its join was not armed is not sent after that."""
+    program = outside("approve", [Signal("approved", 2, id="receipt-7")])
+    signal_, (root, child, joined) = signal_call("receipt-7"), _calls()
+    rows = [
+        ("claim", "w1", "1", root, 1),
+        ("look", "w2", "2", signal_, 0),
+        ("commit", "w1", "1", root, 1),
+        ("settle", "w1", "1", root, 1),
+        ("look", "w1", "3", signal_, 0),
+        ("settle", "w1", "3", signal_, 0),
+        *[(what, "w2", "4", child, 1) for what in ("claim", "commit", "settle")],
+        *[(what, "w1", "5", joined, 1) for what in ("claim", "commit")],
+    ]
+    facts = [
+        Fact(at, what, worker, delivery, call, "", attempt, "leaf" if (what, call) == ("commit", joined) else "")
+        for at, (what, worker, delivery, call, attempt) in enumerate(rows)
+    ]
+    found = enact(program, facts)
+    assert found.missing == ()
+    assert [str(fault) for fault in found.schedule.faults] == ["signal receipt-7 #1 / settle / before"]
+    trace = [(step.path, step.nth, step.effect) for step in play(program, found.schedule).trace]
+    assert trace.index(("approve", 1, "claim")) < trace.index(("sending of receipt-7", 1, "signal"))
+    assert trace.index(("signal receipt-7", 1, "look")) < trace.index(("approve", 1, "commit"))
+
+
+def _calls() -> tuple[str, str, str]:
+    return ROOT_CALL, derive(ROOT_CALL, "c0"), joined_call(derive(ROOT_CALL, "j0"))
 
 
 def test_signals_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
