@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from pwf_runtime import Event, Workflow, call, emit, join, result
+from pwf_runtime import signal as outside
 from pwf_runtime.client import connections
 from pwf_runtime.config import Settings
-from pwf_runtime.core.ids import ROOT_CALL, derive
+from pwf_runtime.core.ids import ROOT_CALL, derive, signal_call
 from pwf_runtime.core.txn import Is, Txn, TxnReply
 from pwf_runtime.worker import Worker
 
 app = Workflow("incident")
-CALLS = {"begin": ROOT_CALL, "left": derive(ROOT_CALL, "c0")}
+SIGNAL_ID = "receipt-7"
+CALLS = {"begin": ROOT_CALL, "left": derive(ROOT_CALL, "c0"), "signal": signal_call(SIGNAL_ID)}
 SETTINGS = Settings(lease=1.0, history=50, recovery=3.0)
 
 
@@ -38,6 +40,24 @@ def left(data: str) -> Any:
 @app.task
 def right(data: str) -> Any:
     return emit("right", data)
+
+
+@app.task
+def wait(data: str) -> Any:
+    """For a call and for the outside."""
+    return [call(left, data), join(end, on=["left", outside("right")])]
+
+
+@app.task
+def wait_later(data: str) -> Any:
+    """The same, a while after the run was begun."""
+    return call(wait, data, delay=1.0)
+
+
+@app.task
+def trust(data: str) -> Any:
+    """Without saying what comes from outside."""
+    return [call(left, data), join(end, on=["left", "right"])]
 
 
 @app.task
