@@ -73,7 +73,7 @@ def counts(world: World) -> Counter[Subject]:
     """What happened in a world, and how often."""
     found: Counter[Subject] = Counter()
     for call in world.history.calls.values():
-        if call.commits:
+        if call.commits and not call.record.expires and not call.is_signal:  # no task has run for these
             found[Subject(COMMITTED, call.record.task)] += call.commits
     keys: set[tuple[str | None, ...]] = set()
     for entry in world.ledger:

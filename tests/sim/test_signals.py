@@ -81,6 +81,16 @@ def test_it_is_not_sent_before_its_time() -> None:
     assert results(played("ask", [Signal("approved", 2, after=29.0)])) == [[2]]
 
 
+def test_only_tasks_are_counted_as_committed() -> None:
+    """Neither a signal nor the end of a join's time is a commit of the task that the join would have called."""
+    late = [Signal("approved", 2, after=31.0)]
+    report = pwsim.simulate(workflows.outside, start=("ask", 1), signals=late, runs=20, faults="")
+    report.assert_passed()
+    assert report.committed("go_on") == 0
+    assert report.committed("do_without") == 1
+    assert not [name for name in report.tally.names("committed") if "~" in name]
+
+
 def test_it_is_sent_only_after_its_run_is_begun() -> None:
     world = World(outside("approve"), Watch(()))
     while not any(action[1] == SIGNAL for action in world.enabled()):
