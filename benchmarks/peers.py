@@ -90,7 +90,7 @@ def measure(systems: dict[str, Any], started: Servers, sizes: Sizes, seconds: fl
     found: Found = {}
     deadline = time.monotonic() + seconds
     first = True
-    while first or time.monotonic() < deadline:
+    while systems and (first or time.monotonic() < deadline):
         for name, system in systems.items():
             if first or time.monotonic() < deadline:
                 with bench(system, started) as each:
