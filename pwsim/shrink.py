@@ -1,7 +1,8 @@
 """From a schedule that breaks a law to the smallest one that still does: fewest faults, then fewest deviations.
 
 Each candidate is played; whatever breaks the same law counts. Faults are few, so they are tried one by one until none
-can go; deviations are cut in halves first (Zeller and Hildebrandt, delta debugging, TSE 2002).
+can go; deviations are cut in halves first (Zeller and Hildebrandt, delta debugging, TSE 2002). What remains need not be
+the fewest: so single faults and pairs are tried in its place, and where three or more remain, fewer in random orders.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
+from .explore import random as at_random
 from .explore.faults import explore
 from .program import Program
 from .runner import Result, play
@@ -16,6 +18,9 @@ from .schedule import Schedule
 
 MOST_TRIED = 10_000
 """So many sets of faults are tried in place of those that were found; it takes seconds, and is seldom needed."""
+
+MOST_DRAWN = 4_000
+"""So many random schedules are played for one with fewer faults, where there are three or more."""
 
 
 def shrink(program: Program, result: Result, modes: frozenset[str] = frozenset()) -> Result:
@@ -26,7 +31,8 @@ def shrink(program: Program, result: Result, modes: frozenset[str] = frozenset()
     assert result.violation is not None
     law = result.violation.law
     best = _by_taking_out(program, result, law)
-    return _by_trying_each(program, best, law, modes)
+    best = _by_trying_each(program, best, law, modes)
+    return _by_chance(program, best, law) if len(best.schedule.faults) > 2 else best
 
 
 def _by_taking_out(program: Program, result: Result, law: str) -> Result:
@@ -49,6 +55,15 @@ def _by_trying_each(program: Program, best: Result, law: str, modes: frozenset[s
     for result in islice(explore(program, same | modes, same, min(many, 2)), MOST_TRIED) if many >= 0 else ():
         if result.violation is not None and result.violation.law == law:
             return _try(program, result.schedule, law) or best
+    return best
+
+
+def _by_chance(program: Program, best: Result, law: str) -> Result:
+    """Fewer faults of the same kinds in some other order, where the default order needs more."""
+    same = frozenset([fault.mode for fault in best.schedule.faults])
+    for result in islice(at_random.explore(program, same, len(best.schedule.faults) - 1, seed=0), MOST_DRAWN):
+        if result.violation is not None and result.violation.law == law:
+            return shrink(program, result)
     return best
 
 
