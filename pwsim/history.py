@@ -147,6 +147,11 @@ class History:
         """Nothing has happened yet."""
         return cls(memo)._filed()
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other worlds may have it, so that it does not change."""
+        return self._is_shared
+
     def fork(self) -> History:
         """The history of another world from here on."""
         return self if self._is_shared else self._copy()

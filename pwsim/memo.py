@@ -42,6 +42,8 @@ class Memo:
         self.histories: dict[Content, History] = {}
         """Each history there has been."""
         self.observations: dict[Hashable, tuple[History, Change]] = {}
+        self.forms: dict[Hashable, Any] = {}
+        """What a search knows runs, histories and states by (see ``world.fingerprint``)."""
         self._begun: dict[Hashable, Step] = {}
         self._steps: dict[Hashable, tuple[Any, Step]] = {}
         self._weight = 0
@@ -56,7 +58,7 @@ class Memo:
 
     def _forget(self, weight: int) -> None:
         tables: tuple[dict[Any, Any], ...] = (self.runs, self.transactions, self.histories, self.observations)
-        for table in (*tables, self._begun, self._steps):
+        for table in (*tables, self.forms, self._begun, self._steps):
             table.clear()
         self._weight = weight
 

@@ -160,6 +160,7 @@ class Program:
         self.starts = tuple(self._start(i, len(start), *each) for i, each in enumerate(start))
         self.signals = self._signals(signals)
         protocol = protocol or Protocol()
+        self.is_production = protocol == Protocol()
         self.steps = protocol.steps(LEASE_MS, RETENTION_MS)
         self.delivery = protocol.delivery(self.steps, {name: task.retry for name, task in self.tasks.items()})
         self.old_delivery = protocol.delivery(self.steps, {})
@@ -197,6 +198,11 @@ class Program:
         self.asked_lost = False
         """Whether a task asked whether its lease is over, so that it may have to be asked again."""
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether what has ended stays so: under production's protocol, if no scan recovers and no signal comes."""
+        return self.is_production and not self.recovers and not self.signals
 
     def expects(self, modes: frozenset[str]) -> None:
         """Prepare worlds for faults of these modes."""

@@ -38,7 +38,8 @@ class Slot:
     ``path`` and ``nth`` say which delivery of which call this is, for addresses. ``since``: the step at which it began
     to wait. ``part``: how much is done of a publish of several messages. ``struck``: a fault already struck at this
     effect. ``asleep_until``: its effect takes until then; ``answer``: what will have come of it. ``inner``: what its
-    task still does before it answers.
+    task still does before it answers. ``asked_ms``: when its effect was asked for. ``forms``: what a search knows it
+    by, until it changes.
     """
 
     def __init__(
@@ -70,6 +71,8 @@ class Slot:
         self.claimed_ms = 0
         self.outcome: Outcome | None = None
         self.delivery: Delivery | None = None
+        self.asked_ms = 0
+        self.forms: dict[bool, int] = {}
 
     def concerns(self, message: Message, token: str) -> None:
         """It is about this message, and claims with this token."""

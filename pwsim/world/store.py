@@ -42,6 +42,10 @@ class SimStore(MemoryStore):
         new._expiring = self._expiring[:]
         return new
 
+    def is_large(self, run_id: str) -> bool:
+        """Whether this run changes in place."""
+        return run_id in self._large
+
     def fall_back(self, past: SimStore) -> None:
         """Hold again what it held when ``past`` was copied from it."""
         again = past.copy(self.clock)

@@ -90,6 +90,7 @@ class World:
         self.deliveries: dict[CallKey, int] = {}
         self.paths: dict[CallKey, str] = {}  # of every call ever created, also where the store has forgotten it
         self.modes_struck: frozenset[str] = frozenset()
+        self.idle = 0  # how often time has passed since anything happened that a law could be about
         self.ledger: tuple[Entry, ...] = ()  # the probed calls that happened
         self.past: tuple[Any, SimStore, History] | None = None  # the store's earlier states, newest first
         self._trace: tuple[Any, TraceStep] | None = None  # the latest step and all before it
@@ -133,7 +134,7 @@ class World:
         new.to_signal, new.told = self.to_signal[:], self.told
         new.deliveries, new.paths, new.past = self.deliveries, self.paths, self.past
         new._trace, new._names, new.ledger = self._trace, self._names, self.ledger
-        new.modes_struck = self.modes_struck
+        new.modes_struck, new.idle = self.modes_struck, self.idle
         new._owners, new._recoveries = self._owners, self._recoveries
         new._attach(self.store.copy(new.clock), self.broker.copy())
         new.processes = self.processes[:]
@@ -246,6 +247,7 @@ class World:
                 times += [slot.asleep_until for slot in process.slots.values() if slot.asleep_until is not None]
         if not times:
             return self._recover()
+        self.idle += 1
         self.pass_until(min(times))
         return True
 
@@ -384,9 +386,11 @@ class World:
     def open(self, process: Process, machine: Any, begun: tuple[Any, Any], path: str, nth: int) -> Slot:
         self._owners += 1
         slot = process.slots[self._owners] = Slot(self._owners, machine, *begun, path, nth, self.step)
+        slot.asked_ms = self.clock.time_ms
         return slot
 
     def _perform(self, process: Process, slot: Slot, mode: str | None) -> None:
+        slot.forms = {}
         if slot.answer is not None and not slot.inner:  # it took its time, and this is what came of it
             answer, slot.answer = slot.answer, None
             return self._answer(process, slot, answer)
@@ -476,7 +480,8 @@ class World:
             slot.part, slot.unroutable, slot.reordered = 0, (), False
         elif type(answer) is TaskDone:
             slot.outcome = answer.outcome
-        slot.state, slot.effect = self.program.memo.step(slot.machine, slot.state, answer, self.clock.time_ms)
+        slot.asked_ms = self.clock.time_ms
+        slot.state, slot.effect = self.program.memo.step(slot.machine, slot.state, answer, slot.asked_ms)
         if type(slot.state) is Running:
             slot.attempt = slot.state.claim.attempt
         if slot.effect is None:
@@ -497,6 +502,7 @@ class World:
         self.history, change = self.history.observe(txn, reply, slot.call_id, slot.outcome)
         if change is None:
             return
+        self.idle = 0
         if change.granted is not None:
             slot.claimed_ms = self.clock.time_ms
         if change.created:

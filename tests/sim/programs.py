@@ -152,7 +152,13 @@ def wander(program: Program, seed: int, *, faults: str = "all", chance_of_fault:
 def whole(world: World) -> Any:
     """All that a world consists of, as a value."""
     slots = [
-        (process.name, process.channel, process.frozen_until, owner, {**vars(slot), "machine": type(slot.machine)})
+        (
+            process.name,
+            process.channel,
+            process.frozen_until,
+            owner,
+            {**vars(slot), "machine": type(slot.machine), "forms": {}},
+        )
         for process in world.processes
         for owner, slot in process.slots.items()
     ]

@@ -9,9 +9,8 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from pwf_runtime.core import keys as k
 from pwsim.coverage import points
-from pwsim.explore import delays, exhaustive
+from pwsim.explore import delays
 from pwsim.explore import faults as every_fault
 from pwsim.explore import random as at_random
 from pwsim.explore.pct import pct
@@ -20,7 +19,7 @@ from pwsim.faults import FAMILIES, Fault, families
 from pwsim.laws import Watch
 from pwsim.planted import protocol_of, workflows
 from pwsim.program import Program
-from pwsim.runner import Result, apply, finish, play
+from pwsim.runner import Result, apply, play
 from pwsim.schedule import Schedule, chance
 from pwsim.world.world import PERFORM, World
 
@@ -307,117 +306,6 @@ def test_faults_and_deviations_go_together() -> None:
         assert play(program, result.schedule).fingerprint() == result.fingerprint()
 
 
-# ── exhaustive ────────────────────────────────────────────────────────────────────────────────
-
-
-def ends_of(program: Program, modes: frozenset[str], max_faults: int) -> tuple[set[Any], set[str], int]:
-    """Every end that the search comes to, the laws that it finds broken, and how many states it saw."""
-    ends, laws, states = set(), set(), 0
-    for result in exhaustive.explore(program, modes, max_faults):
-        states += 1
-        if result.violation is not None:
-            laws.add(result.violation.law)
-        elif not result.world.enabled() and not result.world.copy().advance():
-            ends.add(end_of(result.world))
-    return ends, laws, states
-
-
-SMALL = [
-    ("chain", "crash"),
-    ("chain", "stall,duplicate,requeue"),
-    ("late", "crash"),
-    ("late", "stall,reply-lost"),
-    ("linger", "crash"),
-]
-
-
-def small(name: str) -> Program:
-    return {"chain": chain, "late": late, "linger": lambda: chain("linger"), "fan": fan}[name]()
-
-
-@pytest.mark.parametrize(("name", "modes"), SMALL)
-def test_whatever_end_chance_comes_to_the_search_has_found(name: str, modes: str) -> None:
-    """Random schedules with one fault of a worker end in no way that the search of all orders did not see."""
-    program, allowed = prepared(small(name), modes)
-    ends, laws, _ = ends_of(program, allowed, 1)
-    assert not laws
-    by_chance = set()
-    for result in islice(at_random.explore(program, allowed, 1, seed=3), 400):
-        if not any(fault.point.call.startswith("start of ") for fault in result.schedule.faults):
-            by_chance.add(end_of(result.world))
-    assert len(by_chance) > 1
-    assert by_chance <= ends
-
-
-@pytest.mark.parametrize(("name", "modes"), SMALL[:4])
-def test_leaving_out_orders_leaves_out_no_end(name: str, modes: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reductions drop only orders that lead to the same states."""
-    program, allowed = prepared(small(name), modes)
-    ends, laws, states = ends_of(program, allowed, 1)
-    monkeypatch.setattr(exhaustive, "_reduced", lambda world, actions: list(range(len(actions))))
-    all_ends, all_laws, all_states = ends_of(program, allowed, 1)
-    assert all_states > states
-    assert (ends, laws) == (all_ends, all_laws)
-
-
-@pytest.mark.parametrize(
-    ("bug", "make", "modes", "faults"),
-    [
-        ("two-last-arrivals", fan, "", 0),
-        ("join-read-then-written", fan, "", 0),
-        ("late-join-never-looks-back", late, "", 0),
-        ("ack-before-publish", chain, "crash", 1),
-        ("no-lease", chain, "duplicate", 1),
-    ],
-)
-def test_leaving_out_orders_leaves_out_no_broken_law(
-    bug: str, make: Any, modes: str, faults: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def laws() -> set[str]:
-        program, allowed = prepared(Program(make().apps, _starts(make()), protocol=protocol_of(bug)), modes)
-        program.reference = play(make(), Schedule()).world.committed_graph()
-        return ends_of(program, allowed, faults)[1]
-
-    reduced = laws()
-    monkeypatch.setattr(exhaustive, "_reduced", lambda world, actions: list(range(len(actions))))
-    assert reduced == laws()
-    assert reduced
-
-
-def _starts(program: Program) -> list[tuple[str, Any]]:
-    return [(start.task, {"begin": 2}.get(start.task.partition(".")[2], 1)) for start in program.starts]
-
-
-def test_the_search_goes_on_behind_a_delay() -> None:
-    """A call that is due later, or is tried again, is part of every order, too."""
-    ends, _, _ = ends_of(chain("linger"), NONE, 0)
-    assert len(ends) == 1
-
-
-def test_every_state_on_the_way_is_another_and_more_faults_are_more_states() -> None:
-    counts = []
-    for max_faults in range(3):
-        program, modes = prepared(chain(), "crash")
-        counts.append(ends_of(program, modes, max_faults)[2])
-    assert counts == sorted(set(counts))
-    assert counts[2] > 5 * counts[1] > 25 * counts[0]
-
-
-def test_a_violation_found_by_the_search_is_played_again_from_its_schedule() -> None:
-    program, modes = prepared(chain(protocol=protocol_of("ack-before-publish")), "crash")
-    broken = next(r for r in exhaustive.explore(program, modes, 1) if r.violation is not None)
-    again = play(program, broken.schedule)
-    assert again.violation is not None
-    assert again.violation.sentence == broken.violation.sentence  # type: ignore[union-attr]
-    assert again.fingerprint() == broken.fingerprint()
-
-
-def test_clients_are_left_alone() -> None:
-    program, modes = prepared(chain(), "crash")
-    for result in exhaustive.explore(program, modes, 1):
-        assert not any(fault.point.call.startswith("start of ") for fault in result.schedule.faults)
-
-
 # ── what a search knows a machine by ──────────────────────────────────────────────────────────
 
 
@@ -438,15 +326,3 @@ def test_a_state_says_which_effect_it_waits_for() -> None:
                     if slot.since == world.step and slot.call_id:
                         key = (slot.run_id, slot.state)
                         assert known.setdefault(key, slot.effect) == slot.effect, type(slot.state).__name__
-
-
-def test_the_end_of_a_run_without_faults_is_the_same_in_every_order() -> None:
-    """L6, over all orders: not merely over those that chance tried."""
-    program = fan(2)
-    graphs = set()
-    for result in exhaustive.explore(program, NONE, 0):
-        if not result.world.enabled() and not result.world.copy().advance():
-            assert finish(result.world) is None
-            graphs.add(result.world.committed_graph())
-            assert result.world.history.status == {"run": k.COMPLETED}
-    assert len(graphs) == 1
