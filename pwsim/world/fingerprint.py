@@ -181,8 +181,8 @@ class _Look:
         holds = slot.token != "" and held is not None and held[0] == slot.token and held[1] > self.now_ms
         compares = unmet(slot, run) if not self.plainly and not is_settled else ()
         asleep = None if slot.asleep_until is None else slot.asleep_until - self.from_ms
-        since = self.now_ms - slot.asked_ms
-        return form, holds, compares, since, asleep, self._attempt(slot, holds), self._timers(slot)
+        since, name = self.now_ms - slot.asked_ms, slot.token if self.program.remembers_past else None
+        return form, name, holds, compares, since, asleep, self._attempt(slot, holds), self._timers(slot)
 
     def _about(self, slot: Slot) -> Hashable:
         """What its state says; production's also tells the effect that it waits for. States live in the program's memo,
@@ -213,12 +213,10 @@ class _Look:
     # ── where nothing is final ────────────────────────────────────────────────────────────────
 
     def _literally(self) -> Hashable:
-        """Every name, and what the store may fall back to."""
+        """Every name but those of slots, which stand with them; and what the store may fall back to."""
         world = self.world
-        leases = [(run_id, *held) for run_id, run in world.store.runs.items() for held in run.leases.items()]
-        tokens = [(p.queue, tuple([slot.token for slot in p.slots.values()])) for p in world.processes]
         timers = frozenset(world.store.indexes.get(TIMERS, {}).items())
-        return frozenset(leases), tuple(sorted(tokens)), timers, tuple(self._past()), frozenset(world.paths)
+        return _leases(world.store), timers, world._owners, tuple(self._past()), frozenset(world.paths)
 
     def _past(self) -> Iterator[Hashable]:
         rest = self.world.past
@@ -227,8 +225,13 @@ class _Look:
                 return
             rest, store, history = rest
             yield frozenset([(run_id, self._run_form(store, run_id, run)) for run_id, run in store.runs.items()])
+            yield _leases(store)
             yield frozenset([(name, frozenset(entries.items())) for name, entries in store.indexes.items()])
             yield hash(history.content())
+
+
+def _leases(store: SimStore) -> Hashable:
+    return frozenset([(run_id, *held) for run_id, run in store.runs.items() for held in run.leases.items()])
 
 
 FURTHEST = max(int(mode.partition("-")[2]) for mode in f.ROLLBACK)

@@ -94,7 +94,7 @@ def exact(world: World) -> Hashable:
         repr(sorted(world.told.items())),
         tuple(world.to_mark),
         repr(world.ledger),
-        (world._recoveries, world.idle),
+        (world._recoveries, world.idle, world._owners if world.program.remembers_past else None),
         _past(world),
     )
 

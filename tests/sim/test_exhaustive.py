@@ -52,7 +52,9 @@ SMALL: dict[str, tuple[Callable[[], Program], str, int]] = {
     "two calls, two at a time": (lambda: chain(prefetch=2), "crash", 1),
     "two calls, the rest": (chain, "shutdown,slow,publish,lease,deploy,differs", 1),
     "two calls, losses": (lambda: chain(workers=1), "loss", 1),
-    "two calls, the past": (lambda: chain(workers=1), "rollback", 1),
+    "two calls, refusals": (lambda: chain(workers=1), "refused,timeout,limit", 1),
+    "two calls, evictions": (chain, "eviction", 1),
+    "two calls, the past": (chain, "rollback", 1),
     "two calls, a pause": (lambda: chain(workers=1), "pause", 1),
     "a delay": (lambda: chain("linger"), "crash", 2),
     "a task that always fails": (lambda: chain("poison", workers=1), "crash", 1),
@@ -66,6 +68,7 @@ SMALL: dict[str, tuple[Callable[[], Program], str, int]] = {
     "two of three": (lambda: many("choose", workers=1), "crash", 1),
     "a time that is over": (lambda: many("expect"), "crash", 1),
     "a time that is just over": (lambda: many("race"), "", 0),
+    "a signal": (lambda: Program([workflows.outside], [("ask", 1)], workers=1, signals=[("approved", 2)]), "crash", 1),
 }
 
 
