@@ -37,6 +37,7 @@ __all__ = ["Failure", "Keeper", "Report", "Search", "replay", "simulate"]
 Apps: TypeAlias = Workflow | Sequence[Workflow]
 Start: TypeAlias = tuple[str | Task[Any, Any], Any]
 Invariants: TypeAlias = Invariant | Sequence[Invariant]
+Only: TypeAlias = Schedule | Callable[[Program], Schedule]
 Setup: TypeAlias = str | Callable[[], Any]
 
 
@@ -77,7 +78,7 @@ def simulate(
     setup: Setup | Sequence[Setup] = (),
     network: bool = False,
     allow_unfinished: bool = False,
-    only: Schedule | None = None,
+    only: Only | None = None,
     keeper: Keeper | None = None,
     **how: Any,
 ) -> Report:
@@ -91,8 +92,9 @@ def simulate(
     ``MODULE:NAME``, that puts stand-ins in the place of clients: called first, and where a failure's file is played.
     ``network``: tasks may open connections; else one that does is named, and nothing is sent.
     ``allow_unfinished``: the run without faults may leave dead calls, and joins that wait for ever. ``only``: play this
-    schedule and no other. ``keeper``: where failures are kept. ``how``: what is searched, see ``Search``, and what else
-    must be so in every schedule, such as ``once=["charge"]``, see ``Demands``.
+    schedule, or the one that a function makes for the program, and no other. ``keeper``: where failures are kept.
+    ``how``: what is searched, see ``Search``, and what else must be so in every schedule, such as ``once=["charge"]``,
+    see ``Demands``.
 
     Raises UsageError for what cannot be meant, and nothing for what is found: see ``Report.assert_passed``.
     """
@@ -124,7 +126,7 @@ def replay(scenario: Scenario | str | Path, apps: Apps = (), *, invariant: Invar
     return _searched(report, search, schedule, allow_unfinished=True)
 
 
-def _searched(report: Report, search: Search, only: Schedule | None, allow_unfinished: bool) -> Report:
+def _searched(report: Report, search: Search, only: Only | None, allow_unfinished: bool) -> Report:
     try:
         _Simulation(report, search, allow_unfinished).run(only)
     finally:
@@ -144,9 +146,10 @@ class _Simulation:
         """The probed functions that the run without faults calls."""
         self.campaign = search.campaign(report.program, self.tally)
 
-    def run(self, only: Schedule | None) -> None:
+    def run(self, wanted: Only | None) -> None:
         report = self.report
         clean = self._play_clean()
+        only = wanted(report.program) if callable(wanted) else wanted
         reasons = [] if self.allow_unfinished or clean.violation else checks.unfinished(clean.world)
         if only is not None:
             self._try([only])

@@ -2,10 +2,9 @@
 
 .. code-block:: python
 
-    @given(data=pwsim.strategies.payloads(), faults=pwsim.strategies.fault_plans())
-    def test_whatever_goes_wrong(data, faults):
-        program = Program([app], [("first_task", data)])
-        assert faults.play(program).violation is None
+    @given(data=pwsim.strategies.payloads(), plan=pwsim.strategies.fault_plans(faults="crash,requeue"))
+    def test_whatever_goes_wrong(data, plan):
+        plan.play(app, start=("first_task", data), once_per_key=["charge"]).assert_passed()
 
 Hypothesis draws a workflow and the faults, not single steps of a schedule: few choices, each of which means something,
 so that it shrinks to the smallest workflow and the fewest faults.

@@ -11,10 +11,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..coverage import points
-from ..faults import Fault, Point, families
+from ..faults import Fault, Point, families, names_of
 from ..program import Program
 from ..runner import LAWS, Result, apply, finish
 from ..schedule import Schedule
+from ..testing import Apps, Report, Start, simulate
 from ..world.world import RECOVERIES, World
 
 MAX_FAULTS = 3
@@ -30,8 +31,13 @@ class Plan(Struct, frozen=True):
     picks: tuple[tuple[int, int], ...]
     modes: frozenset[str]
 
-    def play(self, program: Program) -> Result:
-        """Play it in the default order. The result's schedule has the faults by address."""
+    def play(self, apps: Apps, *, start: Start | Sequence[Start], **options: Any) -> Report:
+        """Play it on a workflow, once, in the default order: a report as ``pwsim.simulate`` gives, with its options."""
+        named = names_of(self.modes)
+        return simulate(apps, start=start, only=lambda program: Schedule(self.on(program)), faults=named, **options)
+
+    def played(self, program: Program) -> Result:
+        """The same with a program. The result's schedule has the faults by address."""
         program.expects(self.modes)
         world, struck, left = World(program, LAWS), list[Fault](), list(self.picks)
         skip = left[0][0] if left else 0
@@ -58,7 +64,7 @@ class Plan(Struct, frozen=True):
 
     def on(self, program: Program) -> tuple[Fault, ...]:
         """The faults, by address."""
-        return self.play(program).schedule.faults
+        return self.played(program).schedule.faults
 
 
 def fault_plans(

@@ -151,7 +151,7 @@ def test_payloads_travel_unchanged(data: object) -> None:
 def test_users_can_draw_payloads_and_faults(data: object, faults: Plan) -> None:
     """As the documentation shows it."""
     fresh = Program(APPS, [("a", payload(Node("a", (Emit("x"),))))])
-    result = faults.play(fresh)
+    result = faults.played(fresh)
     assert result.violation is None
     assert len(result.schedule.faults) <= 2
     assert result.unmatched() == ()
@@ -163,7 +163,17 @@ def test_a_plan_is_faults_with_addresses_once_it_meets_a_program() -> None:
     assert len(faults) == 2
     again = play(program(), Schedule(faults))
     assert again.unmatched() == ()
-    assert again.fingerprint() == plan.play(program()).fingerprint()
+    assert again.fingerprint() == plan.played(program()).fingerprint()
+
+
+def test_users_play_a_plan_on_their_workflow_and_get_a_report() -> None:
+    start = (FAN.task, payload(FAN))
+    report = Plan(((4, 0), (6, 1)), families("crash")).play(APPS, start=start, committed={"red.d": 1})
+    report.assert_passed()
+    assert (report.runs, report.tally.struck) == (1, 1)
+    assert report.bound == "one schedule, replayed"
+    broken = Plan(((0, 0),), frozenset()).play(APPS, start=start, committed={"red.d": 2})
+    assert [found.law for found in broken.violations] == ["committed"]
 
 
 def test_addressed_faults_strike() -> None:
