@@ -7,6 +7,8 @@ What stands in front of a block, in a comment that readers do not see, says what
 - ``<!-- run -->``: lines with ``$`` are commands, which must succeed (``<!-- run: 1 -->``: exit with code 1); the
   others are what is shown for them. Each must be shown so, in this order; a line ``...`` stands for whatever is
   between, and ``…`` for a part of a line. Times, and the steps of a diagram, may be others.
+- ``<!-- run with servers -->``: the same, with the addresses of a RabbitMQ and a Redis in the environment. A page with
+  such a block is followed where there are servers.
 - ``<!-- install -->``: what is typed once, to set up. Followed in ``test_install.py`` only.
 - ``<!-- no test: REASON -->``: for other programs than ours.
 
@@ -27,7 +29,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-KINDS = ("file", "change", "run", "install", "no test", "runnable")
+RUN = ("run", "run with servers")
+KINDS = ("file", "change", *RUN, "install", "no test", "runnable")
 ELISION = "..."
 REWRITE = "PWSIM_REWRITE"
 """If this variable is set, what pages show is written anew instead of compared. Read the difference."""
@@ -66,8 +69,13 @@ def blocks(page: Path) -> list[Block]:
     ]
 
 
-def follow(page: Path, folder: Path, bin_folder: Path | None = None) -> None:
-    """Do what the page says, in an empty folder, with the programs of this environment or those in ``bin_folder``."""
+def wants_servers(page: Path) -> bool:
+    return any(block.kind == "run with servers" for block in blocks(page))
+
+
+def follow(page: Path, folder: Path, bin_folder: Path | None = None, servers: Mapping[str, str] | None = None) -> None:
+    """Do what the page says, in an empty folder, with the programs of this environment or those in ``bin_folder``.
+    ``servers``: their addresses, as variables of the environment."""
     for block in blocks(page):
         if block.kind == "file":
             path = folder / block.argument
@@ -75,19 +83,20 @@ def follow(page: Path, folder: Path, bin_folder: Path | None = None) -> None:
             path.write_text(block.body, encoding="utf-8")
         elif block.kind == "change":
             change(folder / block.argument, block.body)
-        elif block.kind == "run":
-            _run(block, folder, bin_folder or Path(sys.executable).parent, page)
+        elif block.kind in RUN:
+            more = (servers or {}) if block.kind != "run" else {}
+            _run(block, folder, bin_folder or Path(sys.executable).parent, page, more)
 
 
 # ── commands ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _run(block: Block, folder: Path, bin_folder: Path, page: Path) -> None:
+def _run(block: Block, folder: Path, bin_folder: Path, page: Path, more: Mapping[str, str]) -> None:
     where = f"{page.name}:{block.line}"
     *before, last = commands(block.body)
     for command, shown in [*before, last]:
         code = int(block.argument or 0) if (command, shown) == last else 0
-        done = shell(command, folder, bin_folder)
+        done = shell(command, folder, bin_folder, more)
         if os.environ.get(REWRITE) and len(shown) > 1:
             old, new = ("\n".join(lines) for lines in (shown, renewed(shown, done.stdout)))
             page.write_text(page.read_text("utf-8").replace(old, new), encoding="utf-8")
@@ -108,12 +117,12 @@ def commands(body: str) -> list[tuple[str, list[str]]]:
     return found
 
 
-def shell(command: str, folder: Path, bin_folder: Path) -> subprocess.CompletedProcess[str]:
+def shell(command: str, folder: Path, bin_folder: Path, more: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run it, as in a terminal of the pages' width whose environment has been activated."""
     return subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
-        env=_environment(bin_folder),
+        env={**_environment(bin_folder), **more},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

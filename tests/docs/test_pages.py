@@ -6,15 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from . import DOCS, KINDS, blocks, change, commands, first_missing, follow, renewed
+from . import DOCS, KINDS, blocks, change, commands, first_missing, follow, renewed, wants_servers
 
 PAGES = [DOCS / "tutorial.md", DOCS / "testing-explained.md", DOCS / "index.md", *sorted((DOCS / "howto").glob("*.md"))]
 """In the reference no block is written by hand."""
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [page for page in PAGES if not wants_servers(page)], ids=lambda page: page.stem)
 def test_what_the_page_says_happens(page: Path, tmp_path: Path) -> None:
     follow(page, tmp_path)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if wants_servers(page)], ids=lambda page: page.stem)
+def test_what_the_page_says_happens_on_servers(page: Path, tmp_path: Path, amqp_url: str, redis_url: str) -> None:
+    follow(page, tmp_path, servers={"PWF_AMQP_URL": amqp_url, "PWF_REDIS_URL": redis_url})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
