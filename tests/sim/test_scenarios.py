@@ -77,3 +77,11 @@ def test_traces_do_not_depend_on_where_the_code_lies(tmp_path: Path) -> None:
         file = tmp_path / "scenarios" / f"{path}.toml"
         done = subprocess.run([*command, str(file)], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
+
+
+def test_pytest_collects_them_as_it_would_a_user_s() -> None:
+    """Each file is a test, with the plugin as it is installed."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "pwsim.plugin", "-p", "no:cacheprovider", str(FOLDER)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert f"{len(FILES)} passed" in done.stdout
