@@ -26,13 +26,11 @@ from .faults import CORE, Fault, core, families, returns
 from .laws import Violated
 from .parallel import fan_out
 from .program import Program
-from .runner import Result, play
+from .runner import Result, play, rehearse
 from .schedule import Schedule
 from .shrink import shrink
 
 STRATEGIES = ("portfolio", "faults", "random", "pct:D", "delays:D", "exhaustive")
-STEPS_AT_LEAST, STEPS_FACTOR = 1_000, 40
-"""A schedule with more steps than so many, and so many times those of the run without faults, does not end."""
 REPEAT = 50
 """One schedule in so many is played again, and must leave the same trace."""
 
@@ -136,10 +134,7 @@ class Campaign:
         began = time.monotonic()
         report = Report(self.program, "pass", self._bound())
         self.program.expects(self.modes)
-        clean = play(self.program, Schedule())
-        self.program.reference = clean.world.committed_graph() if clean.violation is None else None
-        if clean.violation is None:  # else it may have gone on and on, which is no measure
-            self.program.max_steps = STEPS_AT_LEAST + STEPS_FACTOR * clean.world.step
+        rehearse(self.program)
         coverage = Coverage(self.program, self.modes)
         for result in self._schedules():
             report.runs += 1

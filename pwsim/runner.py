@@ -17,6 +17,8 @@ from .schedule import Schedule
 from .world.world import Action, TraceStep, World
 
 LAWS = Watch([law() for law in ALL])
+STEPS_AT_LEAST, STEPS_FACTOR = 1_000, 40
+"""A schedule with more steps than so many, and so many times those of the run without faults, does not end."""
 
 
 class Result:
@@ -81,6 +83,16 @@ def apply(world: World, action: Action, mode: str | None = None) -> Violated | N
     except Exception as error:  # a machine that cannot go on is as wrong as one that goes astray
         return Violated("machine", f"a worker failed with {type(error).__name__}: {error}")
     return None
+
+
+def rehearse(program: Program) -> Result:
+    """The run without faults, by which all others of a program are judged: it knows afterwards what that commits, and
+    how many steps are too many."""
+    clean = play(program, Schedule())
+    program.reference = clean.world.committed_graph() if clean.violation is None else None
+    if clean.violation is None:  # else it may have gone on and on, which is no measure
+        program.max_steps = STEPS_AT_LEAST + STEPS_FACTOR * clean.world.step
+    return clean
 
 
 def play(program: Program, schedule: Schedule, watch: Watch = LAWS) -> Result:

@@ -25,7 +25,7 @@ from .invariants import Invariant
 from .invariants import invariant as check_of
 from .planted import protocol_of
 from .program import Program, Signal
-from .runner import Result, play
+from .runner import Result, play, rehearse
 from .scenario import Scenario, load, returns_of
 from .schedule import Schedule
 from .tally import EFFECTS, NoSuchEffect
@@ -168,8 +168,7 @@ class _Simulation:
     def _play_clean(self) -> Result:
         program = self.report.program
         program.expects(self.campaign.modes)
-        clean = play(program, Schedule())
-        program.reference = clean.world.committed_graph() if clean.violation is None else None
+        clean = rehearse(program)
         self.effects = {entry.name for entry in clean.world.ledger}
         return clean
 

@@ -15,9 +15,8 @@ from ..campaign import Violation
 from ..faults import RETURNS
 from ..program import Program
 from ..report import html, text
-from ..runner import Result, play
+from ..runner import Result, play, rehearse
 from ..scenario import Scenario, load, returns_of
-from ..schedule import Schedule
 
 
 class Loaded(NamedTuple):
@@ -46,8 +45,7 @@ def prepare(scenario: Scenario) -> Program:
     compares with that."""
     program = scenario.program()
     program.expects(frozenset([fault.mode for fault in scenario.schedule().faults]))
-    clean = play(program, Schedule())
-    program.reference = clean.world.committed_graph() if clean.violation is None else None
+    rehearse(program)
     return program
 
 

@@ -14,7 +14,7 @@ from ..explore import faults as every
 from ..faults import Fault, families
 from ..generated import APPS, TARGETS, Node, is_determined, payload, to_json
 from ..program import Program, Protocol
-from ..runner import Result, play
+from ..runner import Result, play, rehearse
 from ..scenario import Scenario, StartEntry
 from ..schedule import Schedule
 from .plans import MAX_FAULTS, fault_plans, is_too_late
@@ -47,9 +47,9 @@ class Case(Struct, frozen=True):
         start = [(self.workflow.task, payload(self.workflow))] * self.runs
         program = Program(APPS, start, workers=self.workers, protocol=protocol)
         program.expects(families(self.faults))
-        if is_determined(self.workflow):
-            clean = play(program, Schedule())
-            program.reference = clean.world.committed_graph() if clean.violation is None else None
+        rehearse(program)
+        if not is_determined(self.workflow):
+            program.reference = None
         return program
 
     def play(self, protocol: Protocol | None = None) -> Iterator[Result]:

@@ -11,12 +11,12 @@ import pytest
 
 from pwf_runtime import Action, Workflow, call, emit, join, result
 from pwf_runtime.errors import UsageError
-from pwsim.campaign import STEPS_AT_LEAST, Campaign, Report
+from pwsim.campaign import Campaign, Report
 from pwsim.faults import core, families
 from pwsim.laws import Violated
 from pwsim.planted import PLANTED, protocol_of
 from pwsim.program import Program
-from pwsim.runner import Result, play
+from pwsim.runner import STEPS_AT_LEAST, Result, play
 
 from .programs import chain, fan, program_of
 
