@@ -9,9 +9,12 @@ from typing import Any
 
 from pwf_runtime.errors import UsageError
 
+from .. import checks
 from .. import scenario as scenarios
 from ..campaign import STRATEGIES, Campaign, Report, Violation
 from ..report import json, paint, text
+from ..runner import play
+from ..schedule import Schedule
 from . import replay
 from .common import REPLAYS, add_setup, as_found, is_folder, open_file, repeats, replay_line, write_page
 
@@ -111,6 +114,8 @@ def _show(report: Report, scenario: scenarios.Scenario, options: argparse.Namesp
     for violation, line in zip(report.violations, replays, strict=True):
         paint.show([*text.failure(violation, line, width=paint.width()), ""])
     print("\n".join(text.summary(report)))
+    if reasons := checks.unfinished(play(report.program, Schedule()).world):
+        print(f"note that without any fault, {'; '.join(reasons)}")
 
 
 def _save(violation: Violation, scenario: scenarios.Scenario) -> Path:

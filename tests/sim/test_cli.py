@@ -70,6 +70,14 @@ def test_what_was_asked_wrongly_is_said_in_one_line(wrong: list[str], capsys: py
     assert not out.out
 
 
+def test_a_workflow_that_does_not_work_without_any_fault_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """It breaks no law of the library, and its author will want to know."""
+    assert (
+        main(["run", "pwsim.planted.workflows:chain", "--start", "poison=1", "--max-faults", "0", "--runs", "1"]) == 0
+    )
+    assert "note that without any fault, poison died of " in capsys.readouterr().out
+
+
 def test_a_folder_of_scenarios_is_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scenario(tmp_path, name="one")
     scenario(tmp_path, "", "begin #1 / commit / after", name="two")
