@@ -61,7 +61,9 @@ SMALL: dict[str, tuple[Callable[[], Program], str, int]] = {
     "a task that nobody has": (lambda: chain("mistype", workers=1), "crash", 0),
     "a queue that is not there": (lambda: chain("misdirect", workers=1), "crash", 0),
     "a late join": (late, "crash", 1),
+    "a late join, stalls": (late, "stall,duplicate", 1),
     "a fork": (lambda: fan(2), "", 0),
+    "a fork, stalls": (lambda: fan(2), "stall", 1),
     "a fork, one worker": (lambda: fan(2, workers=1), "crash", 1),
     "a fork, two at a time": (lambda: fan(2, prefetch=2), "", 0),
     "two events of one name": (lambda: many("repeat", 2, workers=1), "crash", 1),
@@ -262,6 +264,22 @@ def test_to_force_what_others_can_tell_leaves_something_out(
         return type(slot.state) is state or right(world, process, slot, left)
 
     monkeypatch.setattr(forced, "_is_forced", wrong)
+    _, every = all_there_is(*small(name))
+    assert searched(*small(name)).facts < every.facts
+
+
+@pytest.mark.parametrize(
+    ("condition", "name"),
+    [
+        ("_comes_first", "a late join, stalls"),
+        ("_is_only_message", "a late join, stalls"),
+        ("_fails_for_good", "two calls, stalls"),
+    ],
+)
+def test_a_rule_without_its_condition_leaves_something_out(
+    condition: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forced, condition, lambda *_: True)
     _, every = all_there_is(*small(name))
     assert searched(*small(name)).facts < every.facts
 
