@@ -80,7 +80,7 @@ TABLE: tuple[Row, ...] = (
     Row(Running, TaskFailed, "_raised", (Failing,)),
     Row(Committing, TxnReply, "_committed", (*ONWARD, *FOUND)),
     Row(Failing, TxnReply, "_failed", FOUND),
-    Row(Looking, TxnReply, "_looked", ONWARD),
+    Row(Looking, TxnReply, "_looked", (*ONWARD, *FOUND)),
     Row(Satisfying, TxnReply, "_satisfied", (Recalling, Looking, *ONWARD)),
     Row(Recalling, TxnReply, "_recalled", (Firing, *ONWARD)),
     Row(Firing, TxnReply, "_fired", ONWARD),
@@ -151,23 +151,26 @@ class DeliveryMachine(Machine):
         if rest is None:
             (record,), got = reply.replies
             ranked = claim.record.ranked
-            if record is None or (len(got) if ranked else got) < (join := decode_join(record)).at_least:
-                return self._bereft(claim, now_ms)
+            if record is None:
+                return self._bereft(claim, k.join_record(claim.record.join), now_ms)
+            join = decode_join(record)
+            if (len(got) if ranked else got) < join.at_least:
+                return self._bereft(claim, k.item(k.got(claim.record.join), join.at_least - 1), now_ms)
             rest = wanted(join, got if ranked else None)
         else:
             for (name, start, stop), values in zip(state.asked, reply.replies, strict=True):
                 if len(values) < stop - start:
-                    return self._bereft(claim, now_ms)
+                    return self._bereft(claim, k.item(k.events(name), stop - 1), now_ms)
                 events += tuple([received(name, value) for value in values])
         if not rest:
             return self._run(claim, events)
         ask, rest = portion(rest)
         return Gathering(claim, rest, ask, events), self.steps.read_events(claim.message, ask)
 
-    def _bereft(self, claim: Claim, now_ms: int) -> Step:
-        """What my call needs is gone: somebody else finished it, or the store fell back. Then it is not mine to fail,
-        and what is there leads on. Else the store is damaged, and it must not be tried for ever."""
-        return self._fail(claim, _EVENTS_MISSING, self.policies[claim.record.task], now_ms)
+    def _bereft(self, claim: Claim, missing: str, now_ms: int) -> Step:
+        """A field that my call needs is gone: somebody else finished it, or the store fell back. Then it is not mine to
+        fail, and what is there leads on. Else the store is damaged, and it must not be tried for ever."""
+        return self._fail(claim, _EVENTS_MISSING, self.policies[claim.record.task], now_ms, missing)
 
     def _run(self, claim: Claim, events: tuple[Event, ...]) -> Step:
         return Running(claim), RunTask(claim.message, claim.attempt, claim.token, claim.record.data, events)
@@ -229,11 +232,11 @@ class DeliveryMachine(Machine):
         policy = self.policies[state.claim.record.task]
         return self._fail(state.claim, failed.failure, policy, now_ms)
 
-    def _fail(self, claim: Claim, failure: Failure, policy: Retry, now_ms: int) -> Step:
+    def _fail(self, claim: Claim, failure: Failure, policy: Retry, now_ms: int, missing: str | None = None) -> Step:
         due_ms = None
         if not failure.final and not policy.exhausted(claim.tries):
             due_ms = now_ms + policy.delay_ms(claim.tries, claim.message.call_id)
-        return Failing(claim, due_ms), self.steps.fail(claim.message, claim.attempt, failure, due_ms)
+        return Failing(claim, due_ms), self.steps.fail(claim.message, claim.attempt, failure, due_ms, missing=missing)
 
     def _without_task(self, claim: Claim, now_ms: int) -> Step:
         """This worker does not have the task: not the call's fault, so it costs it no attempt."""
@@ -241,12 +244,17 @@ class DeliveryMachine(Machine):
         if not UNKNOWN_TASK.exhausted(strangers):
             due_ms = now_ms + UNKNOWN_TASK.delay_ms(strangers, claim.message.call_id)
         counts = (claim.uncounted + 1, strangers)
-        return Failing(claim, due_ms), self.steps.fail(claim.message, claim.attempt, failure, due_ms, counts)
+        return Failing(claim, due_ms), self.steps.fail(
+            claim.message, claim.attempt, failure, due_ms, without_task=counts
+        )
 
     def _failed(self, state: Failing, reply: TxnReply, now_ms: int) -> Step:
-        message = state.claim.message
+        claim, message = state.claim, state.claim.message
         if not reply.held:
-            return self._stale(state.claim, read_snapshot(reply.replies), now_ms)
+            found = read_snapshot(reply.replies)
+            if found.state == k.READY and found.attempt == claim.attempt:  # what it lacked is there again
+                return self._as_found(message, claim.token, found, now_ms)
+            return self._stale(claim, found, now_ms)
         if state.due_ms is None:
             return self._bury(message, now_ms)
         return self._park(message, state.claim.token, state.due_ms)
@@ -277,9 +285,12 @@ class DeliveryMachine(Machine):
     def _look(self, work: Work) -> Step:
         return Looking(work), self.steps.look(work.message, work.outbox)
 
-    def _looked(self, state: Looking, reply: TxnReply, _now_ms: int) -> Step:
-        todo = reached(state.work.outbox, reply.replies, fresh=False)
-        return self._onward(replace(state.work, todo=todo, joined=(), guards=()))
+    def _looked(self, state: Looking, reply: TxnReply, now_ms: int) -> Step:
+        work = state.work
+        if not reply.held:
+            return self._as_found(work.message, work.token, read_snapshot(reply.replies), now_ms)
+        todo = reached(work.outbox, reply.replies, fresh=False)
+        return self._onward(replace(work, todo=todo, joined=(), guards=()))
 
     def _satisfied(self, state: Satisfying, reply: TxnReply, _now_ms: int) -> Step:
         work = state.work

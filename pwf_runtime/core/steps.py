@@ -149,10 +149,11 @@ class Steps:
         return Txn("renew", message.run_id, (Held(call, token),), (Lease(call, token, self.lease_ms),))
 
     def release(self, message: Message, token: str) -> Txn:
-        """Give a claim back that was not made use of, and with it the attempt that it took of the call's allowance."""
+        """Give a claim back that was not made use of, and with it the attempt that it took of the call's allowance. A
+        lease may outlive its call, where a store throws runs away: then there is nothing to give back."""
         call = message.call_id
         back = (Release(call), Add(k.uncounted(call), 1))
-        return Txn("release", message.run_id, (Held(call, token),), back)
+        return Txn("release", message.run_id, (Held(call, token), Is(k.state(call), k.READY)), back)
 
     def commit(self, message: Message, attempt: int, record: CallRecord, outcome: Outcome, now_ms: int) -> Commit:
         """Make the outcome the call's, for ever: its children, events and joins come to be in this one step."""
@@ -178,8 +179,16 @@ class Steps:
         return Commit(txn, outbox, leaf)
 
     def look(self, message: Message, outbox: Outbox) -> Txn:
-        """What a commit looks at after its writes, once more: for whoever takes the call over."""
-        return Txn("look", message.run_id, then=tuple(look_ops(outbox)))
+        """What a commit looks at after its writes, once more: for whoever takes the call over. That the commit is there
+        is compared, since only then are its events: a store may have fallen back behind it."""
+        call = message.call_id
+        return Txn(
+            "look",
+            message.run_id,
+            compare=(Is(k.state(call), k.COMMITTED),),
+            then=tuple(look_ops(outbox)),
+            otherwise=snapshot(call),
+        )
 
     def settle(self, message: Message, guards: tuple[Is, ...]) -> Txn:
         """Forget the call: all it had to bring about is there. ``guards``: what a store that fell back lacks."""
@@ -198,12 +207,16 @@ class Steps:
         attempt: int,
         failure: Failure,
         due_ms: int | None,
+        *,
+        missing: str | None = None,
         without_task: tuple[int, int] | None = None,
     ) -> Txn:
         """Note a failed attempt: to be tried again at ``due_ms``, or dead (``None``).
 
-        ``without_task``: it failed only because this worker does not have the task. It counts among such claims, not
-        among the call's attempts; these are the numbers of uncounted attempts and of such claims, with this one.
+        ``missing``: it failed only because there was no such field, and does not if there is one now: a store that fell
+        back between the two may have it again. ``without_task``: it failed only because this worker does not have the
+        task. It counts among such claims, not among the call's attempts; these are the numbers of uncounted attempts
+        and of such claims, with this one.
         """
         call = message.call_id
         if due_ms is None:
@@ -213,10 +226,11 @@ class Steps:
         if without_task is not None:
             uncounted, strangers = without_task
             follows += (Put(k.uncounted(call), b"%d" % uncounted), Put(k.strangers(call), b"%d" % strangers))
+        lacks = (Is(missing, None),) if missing is not None else ()
         return Txn(
             "fail",
             message.run_id,
-            compare=(Is(k.state(call), k.READY), Is(k.attempt(call), b"%d" % attempt)),
+            compare=(Is(k.state(call), k.READY), Is(k.attempt(call), b"%d" % attempt), *lacks),
             then=(*follows, Put(k.failure(call), encode(failure)), Release(call)),
             otherwise=snapshot(call),
         )

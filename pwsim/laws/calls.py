@@ -122,7 +122,7 @@ class Fenced(Law):
             for busy in other.slots.values():
                 if busy is slot or not busy.is_running or busy.run_id != run_id or busy.call_id not in ancestors:
                     continue
-                if isinstance(busy.state, Committing) and world.history.calls[run_id, busy.call_id].commits:
+                if isinstance(busy.state, Committing) and self._has_committed(world, run_id, busy.call_id):
                     continue  # its task has ended, it only has not heard yet that its answer is committed
                 if self._holds_lease(world, busy) or not world.struck(f.STALL, *_ENDS_LEASES):
                     raise self.broken(
@@ -133,6 +133,10 @@ class Fenced(Law):
         call = world.history.calls.get((slot.run_id, slot.call_id))
         if call is not None and slot.attempt and slot.attempt != call.attempt and self._holds_lease(world, slot):
             raise self.broken(f"attempt {slot.attempt} of {call.path} took the lease from attempt {call.attempt}")
+
+    def _has_committed(self, world: World, run_id: str, call_id: str) -> bool:
+        call = world.history.calls.get((run_id, call_id))
+        return call is not None and call.commits > 0
 
     def _holds_lease(self, world: World, slot: Slot) -> bool:
         run = world.store.runs.get(slot.run_id)

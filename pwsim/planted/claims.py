@@ -152,15 +152,8 @@ def _renamed(op: Any, names: dict[str, str]) -> Any:
 
 
 class _FailsUnfenced(Steps):
-    def fail(
-        self,
-        message: Message,
-        attempt: int,
-        failure: Failure,
-        due_ms: int | None,
-        without_task: tuple[int, int] | None = None,
-    ) -> Txn:
-        return replace(super().fail(message, attempt, failure, due_ms, without_task), compare=())
+    def fail(self, message: Message, attempt: int, failure: Failure, due_ms: int | None, **why: Any) -> Txn:
+        return replace(super().fail(message, attempt, failure, due_ms, **why), compare=())
 
 
 class _SettlesTwice(Steps):

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pwf_runtime.core import keys as k
-from pwf_runtime.core.model import CallRecord, Failure, JoinRecord, Message, NewCall, Outcome
+from pwf_runtime.core.model import CallRecord, Failure, JoinRecord, Message, NewCall, Outbox, Outcome
 from pwf_runtime.core.states import Reached
 from pwf_runtime.core.steps import Commit, Steps
 from pwf_runtime.core.txn import Expire, Is, Put, Txn
@@ -58,8 +58,9 @@ def _samples() -> dict[str, Txn]:
         "claim": steps.claim(message, "t"),
         "renew": steps.renew(message, "t"),
         "commit": steps.commit(message, 1, record, Outcome(), 0).txn,
+        "look": steps.look(message, Outbox((), (), ())),
         "settle": steps.settle(message, (Is(k.mark(join, "name"), k.MARKED),)),
-        "fail": steps.fail(message, 1, Failure("", ""), None),
+        "fail": steps.fail(message, 1, Failure("", ""), None, missing=k.join_record(join)),
         "undeliverable": steps.undeliverable(message, Failure("", ""), dead=True),
         "satisfy": steps.satisfy(message, Reached(join, "name", 1, 1, False)),
         "fire": steps.fire(message, join, joined, 1, 0),
@@ -142,6 +143,7 @@ TRIALS = (
     Trial(workflows.many, "race", 1, "rollback"),
     Trial(workflows.many, "repeat", 3, "rollback"),
     Trial(workflows.many, "expect", 1),
+    Trial(workflows.fan, "begin", 1, "stall,rollback", 2),
 )
 
 

@@ -67,15 +67,8 @@ class _ReadsMore(Steps):
 class _KeepsLease(Steps):
     """A failed attempt does not give its lease up: the next one comes when it has run out. Slower, not wrong."""
 
-    def fail(
-        self,
-        message: Message,
-        attempt: int,
-        failure: Failure,
-        due_ms: int | None,
-        without_task: tuple[int, int] | None = None,
-    ) -> Txn:
-        txn = super().fail(message, attempt, failure, due_ms, without_task)
+    def fail(self, message: Message, attempt: int, failure: Failure, due_ms: int | None, **why: Any) -> Txn:
+        txn = super().fail(message, attempt, failure, due_ms, **why)
         return replace(txn, then=tuple([op for op in txn.then if op != Release(message.call_id)]))
 
 

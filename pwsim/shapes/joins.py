@@ -70,15 +70,8 @@ class WaitsFromNowOn(Steps):
 class ForgetsTheFailed(Steps):
     """Dramatiq's group: the member that fails for good is dropped, and the callback waits for it in silence."""
 
-    def fail(
-        self,
-        message: Message,
-        attempt: int,
-        failure: Failure,
-        due_ms: int | None,
-        without_task: tuple[int, int] | None = None,
-    ) -> Txn:
-        txn = super().fail(message, attempt, failure, due_ms, without_task)
+    def fail(self, message: Message, attempt: int, failure: Failure, due_ms: int | None, **why: Any) -> Txn:
+        txn = super().fail(message, attempt, failure, due_ms, **why)
         return replace(txn, then=txn.then[-2:]) if due_ms is None else txn
 
 
