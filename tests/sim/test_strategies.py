@@ -20,6 +20,7 @@ from pwf_runtime.core.model import Message
 from pwf_runtime.core.states import Reached
 from pwf_runtime.core.steps import Steps
 from pwf_runtime.core.txn import Is, Txn
+from pwsim import runner
 from pwsim.faults import families
 from pwsim.generated import (
     APPS,
@@ -221,9 +222,11 @@ class ForgetsParked(DeliveryMachine):
     ids=["join-by-counter", "parked-call-forgotten"],
 )
 def test_a_failure_shrinks_to_the_smallest_workflow_and_the_fewest_faults(
-    protocol: Protocol, calls: int, faults: int
+    protocol: Protocol, calls: int, faults: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``calls``: two members and what joins them, if it takes a join; else one."""
+    monkeypatch.setattr(runner, "STEPS_AT_LEAST", 100)  # what goes round in circles need not do so for long
+    monkeypatch.setattr(runner, "STEPS_FACTOR", 5)
 
     def breaks(case: Case) -> bool:
         return any(result.violation is not None for result in case.play(protocol))  # up to the first
