@@ -236,7 +236,8 @@ class DeliveryMachine(Machine):
         due_ms = None
         if not failure.final and not policy.exhausted(claim.tries):
             due_ms = now_ms + policy.delay_ms(claim.tries, claim.message.call_id)
-        return Failing(claim, due_ms), self.steps.fail(claim.message, claim.attempt, failure, due_ms, missing=missing)
+        failing = Failing(claim, failure, due_ms, missing)
+        return failing, self.steps.fail(claim.message, claim.attempt, failure, due_ms, missing=missing)
 
     def _without_task(self, claim: Claim, now_ms: int) -> Step:
         """This worker does not have the task: not the call's fault, so it costs it no attempt."""
@@ -244,7 +245,7 @@ class DeliveryMachine(Machine):
         if not UNKNOWN_TASK.exhausted(strangers):
             due_ms = now_ms + UNKNOWN_TASK.delay_ms(strangers, claim.message.call_id)
         counts = (claim.uncounted + 1, strangers)
-        return Failing(claim, due_ms), self.steps.fail(
+        return Failing(claim, failure, due_ms), self.steps.fail(
             claim.message, claim.attempt, failure, due_ms, without_task=counts
         )
 

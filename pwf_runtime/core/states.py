@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from .model import CallRecord, Child, Event, Message, Outbox, Timer
+from .model import CallRecord, Child, Event, Failure, Message, Outbox, Timer
 from .txn import Is
 
 
@@ -85,10 +85,13 @@ class Committing(Struct, frozen=True, gc=False):
 
 
 class Failing(Struct, frozen=True, gc=False):
-    """Noting that the attempt failed; ``due_ms``: when to try again, ``None``: it is dead."""
+    """Noting that the attempt failed; ``due_ms``: when to try again, ``None``: it is dead. ``missing``: for want of
+    this field, and only if it is not there again."""
 
     claim: Claim
+    failure: Failure
     due_ms: int | None
+    missing: str | None = None
 
 
 class Looking(Struct, frozen=True, gc=False):
