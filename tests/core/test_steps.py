@@ -297,6 +297,28 @@ def test_redriving_twice_is_redriving_once() -> None:
     assert desk.field(k.failure(ROOT_CALL)) is None
 
 
+def test_what_is_redriven_is_the_death_that_was_seen() -> None:
+    """A call that was redriven by somebody else and died again has an allowance that counts from a later attempt."""
+    desk = Desk({"first": BOOM}, policy=Retry(max_attempts=1))
+    message = desk.begin("first")
+    desk.deliver(message).finish()
+    seen = desk.steps.redrive(message, 1)
+    assert desk.perform(seen).held
+    desk.deliver(message).finish()
+    assert (desk.field(k.state(ROOT_CALL)), desk.number(k.attempt(ROOT_CALL))) == (k.DEAD, 2)
+    assert not desk.perform(seen).held
+    assert desk.perform(desk.steps.redrive(message, 2)).held
+
+
+def test_a_call_of_a_run_that_was_cancelled_is_not_redriven() -> None:
+    desk = Desk({"first": BOOM}, policy=Retry(max_attempts=1))
+    message = desk.begin("first")
+    desk.deliver(message).finish()
+    desk.put(k.STATUS, k.CANCELLED)
+    assert not desk.perform(desk.steps.redrive(message, 1)).held
+    assert desk.field(k.state(ROOT_CALL)) == k.DEAD
+
+
 def test_a_call_that_somebody_holds_is_not_given_up_for_its_route() -> None:
     """It was delivered after all."""
     desk = Desk({"first": Outcome()})

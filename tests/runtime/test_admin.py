@@ -112,6 +112,19 @@ def test_only_a_dead_call_can_be_dealt_with(ask: str) -> None:
             getattr(w.client.admin, ask)("nobody", ROOT_CALL)
 
 
+@pytest.mark.parametrize("ask", ["redrive", "drop"])
+def test_a_dead_call_of_a_run_that_was_cancelled_stays_as_it_is(ask: str) -> None:
+    with world(dying(threading.Event())) as w:
+        run = w.client.publish("work")
+        assert run.wait(WAIT_S).status == "dead"
+        (dead,) = w.client.admin.dead()
+        w.client.cancel(run.id)
+        before = dict(w.store.runs[run.id].fields)
+        with pytest.raises(UsageError, match="no dead call"):
+            getattr(w.client.admin, ask)(run.id, dead.call_id)
+        assert w.store.runs[run.id].fields == before
+
+
 def test_cancelling_ends_a_run_while_its_task_runs() -> None:
     app = Workflow("cancels")
     go, started = threading.Event(), threading.Event()
