@@ -52,7 +52,8 @@ class Report(Struct):
 
     ``defined``, ``hit``: crash points of the run without faults, and how many of them were struck. ``kinds``: the same
     by role, effect and mode. ``states``: distinct states, where they are told apart. ``unseen``: the estimated chance
-    that the next schedule shows a new sequence of effects. ``missed``: situations that no schedule has shown.
+    that the next random schedule shows a new sequence of effects; ``None``: none was random. ``missed``: situations
+    that no schedule has shown.
     """
 
     program: Program
@@ -65,7 +66,7 @@ class Report(Struct):
     defined: int = 0
     hit: int = 0
     kinds: dict[Kind, tuple[int, int]] = {}
-    unseen: float = 1.0
+    unseen: float | None = None
     missed: list[str] = []
     violations: list[Violation] = []
 

@@ -13,7 +13,8 @@ from .faults import AFTER, BEFORE, Point
 from .laws import Watch
 from .program import Program
 from .runner import Result, apply
-from .world.world import TraceStep, World
+from .world.naming import TraceStep
+from .world.world import World
 
 Kind: TypeAlias = tuple[str, str, str]
 """(role, effect, mode): a crash point without its call."""
@@ -74,7 +75,8 @@ class Coverage:
             if step.effect in _TELLING and step.answer is not None and step.fault not in (BEFORE, AFTER):
                 self._look(step, before.get((step.path, step.nth)))
             before[step.path, step.nth] = step
-        self._shapes[hash(tuple(shape))] += 1
+        if result.drawn:
+            self._shapes[hash(tuple(shape))] += 1
 
     def _look_at_fault(self, step: TraceStep) -> None:
         if step.fault in (BEFORE, AFTER):
@@ -126,11 +128,12 @@ class Coverage:
     def unseen_situations(self) -> list[str]:
         return [situation for situation in self.expected if situation not in self.situations]
 
-    def unseen(self) -> float:
-        """The chance that the next schedule shows a sequence of effects that none has shown: the share of those seen
-        exactly once (Good and Turing; Good, The population frequencies of species, Biometrika 1953)."""
+    def unseen(self) -> float | None:
+        """The chance that the next random schedule shows a sequence of effects that no other has shown: the share of
+        those seen exactly once (Good and Turing; Good, The population frequencies of species, Biometrika 1953). It says
+        nothing of schedules that are played in turn; ``None``: there were no others."""
         total = sum(self._shapes.values())
-        return sum(1 for count in self._shapes.values() if count == 1) / total if total else 1.0
+        return sum(1 for count in self._shapes.values() if count == 1) / total if total else None
 
 
 _TELLING = frozenset({"claim", "commit", "add to timers", "look", "complete", "fire"})

@@ -30,8 +30,9 @@ from .laws import Violated
 from .program import Program
 from .runner import LAWS, apply
 from .schedule import Schedule
+from .world.naming import effect_of
 from .world.process import Process, Slot
-from .world.world import DELIVER, PERFORM, Action, World, effect_of
+from .world.world import DELIVER, PERFORM, Action, World
 
 MOST_STEPS = 20_000
 

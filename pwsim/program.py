@@ -159,17 +159,7 @@ class Program:
         self.tasks = {task.full_name: task for app in apps for task in app.tasks.values()}
         self.starts = tuple(self._start(i, len(start), *each) for i, each in enumerate(start))
         self.signals = self._signals(signals)
-        protocol = protocol or Protocol()
-        self.is_production = protocol == Protocol()
-        self.steps = protocol.steps(LEASE_MS, RETENTION_MS)
-        self.delivery = protocol.delivery(self.steps, {name: task.retry for name, task in self.tasks.items()})
-        self.old_delivery = protocol.delivery(self.steps, {})
-        self.sweep = protocol.sweep(self.steps)
-        self.start = protocol.start(self.steps)
-        self.signal = protocol.signal(self.steps)
-        self.driver = protocol.driver
-        self.mark = MarkMachine(RECOVERY_MS)
-        self.scan = protocol.scan(self.steps)
+        self._machines(protocol or Protocol())
         self.max_steps = 20_000
         """More steps than this in one schedule is a run that does not end."""
         self.returns: f.Returns = "first"
@@ -198,6 +188,18 @@ class Program:
         self.asked_lost = False
         """Whether a task asked whether its lease is over, so that it may have to be asked again."""
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _machines(self, protocol: Protocol) -> None:
+        self.is_production = protocol == Protocol()
+        self.steps = protocol.steps(LEASE_MS, RETENTION_MS)
+        self.delivery = protocol.delivery(self.steps, {name: task.retry for name, task in self.tasks.items()})
+        self.old_delivery = protocol.delivery(self.steps, {})
+        self.sweep = protocol.sweep(self.steps)
+        self.start = protocol.start(self.steps)
+        self.signal = protocol.signal(self.steps)
+        self.driver = protocol.driver
+        self.mark = MarkMachine(RECOVERY_MS)
+        self.scan = protocol.scan(self.steps)
 
     @property
     def is_final(self) -> bool:

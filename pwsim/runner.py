@@ -14,7 +14,8 @@ from .network import Refused
 from .program import Program
 from .purity import NotAFunction
 from .schedule import Schedule
-from .world.world import Action, TraceStep, World
+from .world.naming import TraceStep
+from .world.world import Action, World
 
 LAWS = Watch([law() for law in ALL])
 STEPS_AT_LEAST, STEPS_FACTOR = 1_000, 40
@@ -22,15 +23,19 @@ STEPS_AT_LEAST, STEPS_FACTOR = 1_000, 40
 
 
 class Result:
-    """What came of one schedule. ``steps``: how many were made for it (the rest was shared with others)."""
+    """What came of one schedule. ``steps``: how many were made for it (the rest was shared with others). ``drawn``: it
+    was left to chance, and not the next of all there are."""
 
-    __slots__ = ("schedule", "steps", "violation", "world")
+    __slots__ = ("drawn", "schedule", "steps", "violation", "world")
 
-    def __init__(self, world: World, schedule: Schedule, violation: Violated | None, steps: int) -> None:
+    def __init__(
+        self, world: World, schedule: Schedule, violation: Violated | None, steps: int, *, drawn: bool = False
+    ) -> None:
         self.world = world
         self.schedule = schedule
         self.violation = violation
         self.steps = steps
+        self.drawn = drawn
 
     @property
     def trace(self) -> list[TraceStep]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..report import divergence, paint, words
-from ..world.world import TraceStep
+from ..world.naming import TraceStep
 from .common import open_file
 
 BEFORE, AFTER = 3, 5

@@ -80,7 +80,7 @@ def play(
         violation = apply(world, action, mode)
         if violation is not None:
             break
-    return Result(world, Schedule(tuple(faults), tuple(deviations)), violation, world.step)
+    return Result(world, Schedule(tuple(faults), tuple(deviations)), violation, world.step, drawn=True)
 
 
 def _patient(order: Order, rng: Random) -> Order:

@@ -13,7 +13,7 @@ from ..faults import Fault
 from ..program import Program
 from ..runner import Result, play
 from ..schedule import Schedule
-from ..world.world import TraceStep
+from ..world.naming import TraceStep
 from . import words
 
 NOTHING = "nothing more happens"

@@ -30,7 +30,7 @@ def campaign(report: Report, replays: Sequence[str]) -> dict[str, Any]:
             {"role": role, "effect": effect, "mode": mode, "hit": hit, "defined": defined}
             for (role, effect, mode), (hit, defined) in report.kinds.items()
         ],
-        "unseen": round(report.unseen, 4),
+        "unseen": None if report.unseen is None else round(report.unseen, 4),
         "missed": report.missed,
         "violations": [violation(found, replay) for found, replay in zip(report.violations, replays, strict=True)],
     }

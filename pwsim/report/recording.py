@@ -14,7 +14,8 @@ from ..faults import Point
 from ..program import Program
 from ..runner import LAWS, Result, apply, play
 from ..schedule import Schedule
-from ..world.world import Action, TraceStep, World
+from ..world.naming import TraceStep
+from ..world.world import Action, World
 from .view import Row, View, look
 
 LONGEST = 2000

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ..faults import AFTER, BEFORE, STALL
-from ..world.world import TraceStep
+from ..world.naming import TraceStep
 from . import words
 
 MAX_LINES = 40

@@ -36,10 +36,9 @@ def summary(report: Report) -> list[str]:
         f"{report.runs:,} {what}, {report.steps:,} steps in {report.seconds:.2f} s ({rate:,.0f} {what}/s); "
         f"crash points hit {report.hit:,} of {report.defined:,}",
     ]
-    if not report.states and not report.violations:
-        lines.append(
-            f"about {100 * report.unseen:.0f} % of further schedules would show a sequence of effects not yet seen"
-        )
+    if report.unseen is not None and not report.violations:
+        share = f"{100 * report.unseen:.0f} %"
+        lines.append(f"about {share} of further random schedules would show a sequence of effects not yet seen")
     return lines
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from textwrap import wrap
 
-from ..world.world import TraceStep
+from ..world.naming import TraceStep
 from . import words
 from .paint import WIDEST
 from .recording import Moment, Recording

@@ -13,7 +13,7 @@ from pwf_runtime.core.inputs import Entries, Published, TaskDone, TaskFailed
 from pwf_runtime.core.txn import TxnReply
 
 from .. import pauses
-from ..world.world import TraceStep
+from ..world.naming import TraceStep
 
 FAULTS: Mapping[str, str] = {
     "before": "✗ dies before",

@@ -11,7 +11,7 @@ What each fault does is in ``strikes``; what the laws see is in ``pwsim.history`
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from pwf_runtime.codec import decode_message
 from pwf_runtime.core import effects as e
@@ -19,7 +19,6 @@ from pwf_runtime.core import keys as k
 from pwf_runtime.core.inputs import Published, TaskDone, TaskFailed
 from pwf_runtime.core.model import Failure, Marker, Message, Signal
 from pwf_runtime.core.states import Running
-from pwf_runtime.core.steps import remember
 from pwf_runtime.core.txn import Txn, TxnReply
 from pwf_runtime.core.wire import decode_timer
 from pwf_runtime.pause import NEVER
@@ -27,13 +26,15 @@ from pwf_runtime.pause import NEVER
 from .. import faults as f
 from ..history import CallKey, History
 from ..laws.base import Violated, Watch
-from ..probes import Entry, Inner, ProbedCall, StepResult
+from ..probes import Entry, ProbedCall
 from ..program import Program, Ran, Sending, Start
 from . import lost, strikes
 from .broker import Broker, SimTransport
 from .clock import VirtualClock
+from .naming import TraceStep, effect_of
 from .process import Process, Slot
 from .store import SimStore
+from .tasks import Tasks
 
 PERFORM, DELIVER, SWEEP, MARK, START, SIGNAL = range(6)
 Action: TypeAlias = tuple[int, int, int, Any]
@@ -41,37 +42,6 @@ Action: TypeAlias = tuple[int, int, int, Any]
 SWEEP_LIMIT = 100
 RECOVERIES = 12
 """How many rounds of recovery a world gets before what is still open counts as stuck."""
-
-
-class TraceStep(NamedTuple):
-    """A step as it happened: an effect in the ``nth`` delivery of ``path``, the fault that struck, and the answer."""
-
-    time_ms: int
-    process: str
-    path: str
-    nth: int
-    effect: str
-    occurrence: int
-    fault: str
-    answer: Any
-
-    @property
-    def point(self) -> f.Point:
-        return f.Point(self.path, self.nth, self.effect, self.occurrence)
-
-
-class _Tasks:
-    """Runs tasks for a driver that knows no worlds, so that a world goes when it is let go of. ``ran``: what came of
-    the latest."""
-
-    def __init__(self, program: Program, store: SimStore) -> None:
-        self.program, self.store = program, store
-        self.ran: Ran | None = None
-
-    def start(self, _owner: int, effect: e.RunTask) -> None:
-        run = self.store.runs.get(effect.message.run_id)
-        remembered = run.fields.get(k.steps(effect.message.call_id)) if run is not None else None
-        self.ran = self.program.run_task(effect, remembered)
 
 
 class World:
@@ -109,7 +79,7 @@ class World:
     def _attach(self, store: SimStore, broker: Broker) -> None:
         self.store, self.broker = store, broker
         self.transport = SimTransport(broker)
-        self.tasks = _Tasks(self.program, store)
+        self.tasks = Tasks(self.program, store)
         self.driver = self.program.driver(store, self.transport, self.tasks.start)
 
     @property
@@ -568,34 +538,5 @@ class World:
 _new_step = tuple.__new__  # a third faster than TraceStep(...), and made once per step
 
 
-_NAMES: dict[type, str] = {e.RunTask: "run", e.Ack: "ack"}
-_VERBS: dict[type, str] = {e.IndexAdd: "add to", e.IndexRead: "read", e.IndexRemove: "remove from"}
-
-
 _OVER = Failure("PwfError", "the attempt is over: its lease ran out and another attempt began")
 """How a task fails whose step can no longer be remembered."""
-
-
-def effect_of(slot: Slot) -> tuple[e.Effect | ProbedCall, str]:
-    """The effect to perform now and its name in addresses: of a publish of several messages, the next one; of a task
-    that runs, what it does next."""
-    if slot.inner:
-        return _inner_effect(slot, slot.inner[0])
-    effect = slot.effect
-    if type(effect) is Txn:
-        return effect, effect.label
-    if type(effect) is e.Publish:
-        messages = effect.messages
-        message = messages[-1 - slot.part if slot.reordered else slot.part]
-        task = message.task.partition(".")[2] if type(message) is Message else "marker"
-        return (effect if len(messages) == 1 else e.Publish((message,))), f"publish {task}"
-    assert effect is not None
-    return effect, _NAMES.get(type(effect)) or f"{_VERBS[type(effect)]} {effect.index}"  # type: ignore[union-attr]
-
-
-def _inner_effect(slot: Slot, inner: Inner) -> tuple[e.Effect | ProbedCall, str]:
-    if type(inner) is ProbedCall:
-        return inner, f"call {inner.name}"
-    assert type(inner) is StepResult
-    assert slot.message is not None
-    return remember(slot.message, slot.attempt, inner.results), "remember"

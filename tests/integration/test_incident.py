@@ -23,7 +23,7 @@ from pwf_runtime.export import export
 from pwf_runtime.facts import AHEAD, read
 from pwsim.commands.common import open_file
 from pwsim.scenario import load
-from pwsim.world.world import TraceStep
+from pwsim.world.naming import TraceStep
 
 from .dying import SETTINGS, app
 from .processes import END_S, ROOT, START_S, Servers, eventually, workers

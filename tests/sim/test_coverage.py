@@ -178,12 +178,19 @@ def test_the_share_of_what_was_seen_once_is_the_chance_of_something_new() -> Non
     """Good and Turing: three kinds of schedules, one of them seen once among six."""
     program, modes = prepared(chain(), "crash")
     coverage = Coverage(program, modes)
-    assert coverage.unseen() == 1.0
-    clean, other = play(program, Schedule()), struck(program, "leave #1 / run / before")
+    assert coverage.unseen() is None
+    clean, other, third = (
+        play(program, Schedule()),
+        *(struck(program, f"leave #1 / {effect} / before") for effect in ("run", "commit")),
+    )
+    coverage.note(clean)
+    assert coverage.unseen() is None, "it was not left to chance that this one was played"
+    for result in (clean, other, third):
+        result.drawn = True
     for result in (clean, clean, clean, other, other):
         coverage.note(result)
     assert coverage.unseen() == 0.0
-    coverage.note(struck(program, "leave #1 / commit / before"))
+    coverage.note(third)
     assert coverage.unseen() == pytest.approx(1 / 6)
 
 
@@ -195,6 +202,7 @@ def test_it_foretells_how_often_something_new_turns_up() -> None:
     for result in results[:400]:
         seen.note(result)
     guess = seen.unseen()
+    assert guess is not None
     shapes = {tuple((s.path, s.effect, s.fault) for s in result.trace) for result in results[:400]}
     for result in results[400:]:
         fresh += tuple((s.path, s.effect, s.fault) for s in result.trace) not in shapes
