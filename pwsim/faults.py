@@ -250,6 +250,11 @@ def modes_at(
     return tuple([mode for mode in modes if mode not in left_out])
 
 
+def when(faults: Sequence[Fault]) -> str:
+    """Under which faults something happens, as the end of a sentence."""
+    return f"when {describe(faults)}" if faults else "without any fault"
+
+
 def describe(faults: Sequence[Fault]) -> str:
     """In words, for a sentence: what was done to whom."""
     return ", and ".join(_words(fault) for fault in faults) if faults else "no fault at all"

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
-from .faults import describe
+from .faults import when
 from .schedule import Schedule
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ class Count:
             return f"<{self.subject}: {self.min} in every schedule>"
         parts = [f"{times} in {seen.schedules:,} schedules" for times, seen in self.seen.items()]
         rare, seen = min(self.seen.items(), key=lambda item: item[1].schedules)
-        return f"<{self.subject}: {', '.join(parts)}; {rare} for example when {describe(seen.example.faults)}>"
+        return f"<{self.subject}: {', '.join(parts)}; {rare} for example {when(seen.example.faults)}>"
 
 
 class Effects(Mapping[str, Count]):

@@ -19,7 +19,7 @@ from pwf_runtime.core.txn import TxnReply
 from pwf_runtime.workflow import Workflow
 
 from ..campaign import Campaign, Report
-from ..faults import describe
+from ..faults import when
 from ..program import Program, Protocol
 from . import workflows
 
@@ -97,7 +97,7 @@ def convict(planted: Planted, budget: float | None = None, *, seed: int = 0) -> 
         fewest=planted.faults,
         runs=runs,
         seconds=round(time.monotonic() - began, 3),
-        sentence=f"{found.law}: {found.sentence}, when {describe(found.faults)}." if found else "",
+        sentence=f"{found.law}: {found.sentence}, {when(found.faults)}." if found else "",
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..campaign import Violation
-from ..faults import Fault, describe
+from ..faults import Fault, describe, when
 from ..runner import Result
 from . import divergence, words
 from .recording import Moment, Recording, record
@@ -76,7 +76,7 @@ def data(result: Result, replay: str) -> dict[str, Any]:
 def _title(result: Result) -> str:
     broken = result.violation
     if broken is None:
-        return f"No law is broken, when {describe(result.schedule.faults)}."
+        return f"No law is broken, {when(result.schedule.faults)}."
     return sentence(Violation(broken.law, broken.sentence, result))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import wrap
 
 from ..campaign import Report, Violation
-from ..faults import describe
+from ..faults import when
 from ..runner import Result
 from ..tally import COMMITTED, EFFECTS
 from . import divergence, sequence
@@ -18,8 +18,7 @@ _NO_LAWS = ("machine", "invariant", COMMITTED, EFFECTS)
 
 def sentence(violation: Violation) -> str:
     """What happened, in one sentence."""
-    when = f"when {describe(violation.faults)}" if violation.faults else "without any fault"
-    return f"{violation.law}: {violation.sentence}, {when}."
+    return f"{violation.law}: {violation.sentence}, {when(violation.faults)}."
 
 
 def timeline(result: Result, *, width: int = WIDEST) -> list[str]:
