@@ -18,7 +18,7 @@ import socket
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any, NamedTuple, TypeAlias
 
@@ -62,8 +62,9 @@ class Held(NamedTuple):
 class Simulated:
     """The broker that ``pwsim`` uses: all those it may be.
 
-    When a connection goes, nobody says which of its channels goes first, so from then on there are several, until what
-    is handed over tells them apart. In the simulator a process has one channel.
+    When a connection goes, nobody says which of its channels goes first, and each queue hears of it by itself: one may
+    hear of this channel first and another of that one. So from then on there are several brokers, until what is handed
+    over tells them apart. In the simulator a process has one channel.
     """
 
     def __init__(self, returns: Returns) -> None:
@@ -112,10 +113,10 @@ class Simulated:
     def _close(self, channels: list[int]) -> None:
         possible: dict[object, Broker] = {}
         for broker in self.brokers:
-            for order in itertools.permutations([channel for channel in channels if broker.unacked[channel]]):
-                copy = broker.copy()
-                for channel in order:
-                    copy.close_channel(channel, 0)
+            ways = [_closed(broker, order) for order in itertools.permutations(channels)]
+            for heard in itertools.product(ways, repeat=len(QUEUES)):
+                copy = ways[0].copy()
+                copy.queues = {queue: list(way.queues[queue]) for queue, way in zip(QUEUES, heard, strict=True)}
                 possible[repr(copy.queues)] = copy
         self.brokers = list(possible.values())
         self.channels = {name: channel for name, channel in self.channels.items() if channel not in channels}
@@ -133,6 +134,13 @@ class Simulated:
             and channel in (None, held.channel)
             and delivery.tag in self.brokers[0].unacked.get(delivery.channel, ())
         ]
+
+
+def _closed(broker: Broker, channels: Iterable[int]) -> Broker:
+    copy = broker.copy()
+    for channel in channels:
+        copy.close_channel(channel, 0)
+    return copy
 
 
 # ── RabbitMQ ──────────────────────────────────────────────────────────────────────────────────
