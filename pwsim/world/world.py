@@ -342,12 +342,16 @@ class World:
         store may fall back to a time when somebody else held it."""
         if self.program.remembers_past:
             return f"{call_id}.{self._owners}"
-        taken = {slot.token for process in self.processes for slot in process.slots.values()}
+        taken = set()
+        timers = list(self.store.indexes.get(e.TIMERS, ()))
+        for process in self.processes:
+            for slot in process.slots.values():
+                taken.add(slot.token)
+                timers += getattr(slot.state, "members", ())  # that a sweep will remove, though they may be gone
         for run in self.store.runs.values():
             if call_id in run.leases:
                 taken.add(run.leases[call_id][0])
-        if timers := self.store.indexes.get(e.TIMERS):
-            taken.update([decode_timer(timer).token for timer in timers])
+        taken.update([decode_timer(timer).token for timer in timers])
         n = 0
         while (token := f"{call_id}.{n}") in taken:
             n += 1
