@@ -1,13 +1,19 @@
-"""Fixtures that every test folder may use: the real servers, started on demand, once a session."""
+"""What holds for every test folder: examples that are the same each time, and real servers, started on demand."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.redis import RedisServer
+
+settings.register_profile(
+    "same each time", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("same each time")  # on the slowest machine, too; --hypothesis-profile=default draws anew
 
 
 @pytest.fixture(scope="session")

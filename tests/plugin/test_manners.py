@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,15 +45,21 @@ def test_a_simulation_loads_no_client_of_a_server_and_no_hypothesis(pytester: py
     assert done.ret == 0, done.outlines
 
 
-def test_it_is_loaded_in_less_than_a_tenth_of_a_second() -> None:
-    """Beside pytest itself, which is loaded already; the best of five."""
-    code = (
-        "import pytest, sys, time; began = time.process_time(); import pwsim.plugin; print(time.process_time() - began)"
-    )
-    times = [
-        float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout) for _ in "12345"
-    ]
-    assert min(times) < 0.1
+LOADED = """
+import sys, time
+began = time.process_time()
+import pytest
+then = time.process_time()
+import pwsim.plugin
+print((time.process_time() - then) / (then - began))
+"""
+
+
+def test_it_is_loaded_in_a_fraction_of_the_time_that_pytest_takes() -> None:
+    """In CPU, the best of five."""
+    command = [sys.executable, "-c", LOADED]
+    shares = [float(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(5)]
+    assert min(shares) < 0.5
 
 
 def test_the_fixture_of_another_name_is_left_alone(pytester: pytest.Pytester) -> None:
@@ -106,9 +114,12 @@ def test_nothing_is_kept_in_the_cache(pytester: pytest.Pytester) -> None:
     assert not (pytester.path / ".pytest_cache").exists()
 
 
-def test_a_simulation_that_ran_out_of_time_is_counted(pytester: pytest.Pytester) -> None:
+def test_a_simulation_that_ran_out_of_time_is_counted(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pwsim.campaign.time", SimpleNamespace(monotonic=count().__next__))  # each look takes a second
     write(pytester, TWO)
-    run(pytester, "--pwsim-budget", "0.5", "--pwsim-runs", "100000", code=0).stdout.fnmatch_lines(
+    run(pytester, "--pwsim-budget", "20", code=0).stdout.fnmatch_lines(
         ["pwsim: 2 simulations, *; 2 ended by the budget, before the bound"]
     )
 
