@@ -20,7 +20,7 @@ from typing import Any
 
 from tests.servers import missing
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 300.0
 _FLAGS = (
     "--headless=new",
     "--no-sandbox",  # as root, which CI mostly is, it does not start otherwise; the pages are our own
@@ -31,6 +31,7 @@ _FLAGS = (
     "--disable-dev-shm-usage",
     "--no-first-run",
     "--window-size=1400,900",
+    "--allow-pre-commit-input",  # else what is pressed before the page's first picture is dropped
     "--remote-debugging-pipe",
 )
 _AS_3_AND_4 = (
@@ -65,13 +66,15 @@ class Browser:
         self._buffer = b""
         self._number = 0
         self._session = ""
-        self._loaded = False
+        self._loaded: set[str] = set()
+        """The documents, by their loaders' ids, that are there with all that belongs to them."""
         self.requests: list[str] = []
         self.errors: list[str] = []
         target = self._send("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self._send(f"{domain}.enable")
+        self._send("Page.setLifecycleEventsEnabled", enabled=True)
 
     def __enter__(self) -> Browser:
         return self
@@ -98,9 +101,9 @@ class Browser:
         self._go(page.resolve().as_uri() + fragment)
 
     def _go(self, address: str) -> None:
-        self._loaded = False
-        self._send("Page.navigate", url=address)
-        while not self._loaded:
+        """Returns when this document is loaded: the page before may say late that it is."""
+        loader = self._send("Page.navigate", url=address)["loaderId"]
+        while loader not in self._loaded:
             self._heard(self._receive())
 
     def press(self, *keys: str) -> None:
@@ -164,8 +167,8 @@ class Browser:
 
     def _heard(self, event: dict[str, Any]) -> None:
         method, params = event.get("method"), event.get("params", {})
-        if method == "Page.loadEventFired":
-            self._loaded = True
+        if method == "Page.lifecycleEvent" and params["name"] == "load":
+            self._loaded.add(params["loaderId"])
         elif method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
         elif method == "Runtime.exceptionThrown":

@@ -28,7 +28,7 @@ from pwf_runtime.worker import Worker
 from pwsim.check import Checked, Finding, check
 from pwsim.cli import main
 
-END_S = 20.0
+END_S = 120.0
 LEFT = [("traced.nobody_knows", "waiting")]
 app = Workflow("traced")
 

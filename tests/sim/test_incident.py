@@ -195,7 +195,7 @@ def ran(history: int) -> tuple[MemoryStore, str]:
     worker.start()
     with Client([app], store, broker.transport(), Settings()) as client:
         run = client.publish("begin")
-        assert run.wait(20).result == "end"
+        assert run.wait(120).result == "end"
     worker.stop()
     return store, run.id
 

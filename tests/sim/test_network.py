@@ -40,6 +40,12 @@ def was_called(server: socket.socket) -> bool:
     return True
 
 
+def hears_of_it(server: socket.socket) -> bool:
+    """The same where it must be so: a connection may reach its server a moment after it was made."""
+    server.settimeout(60)
+    return was_called(server)
+
+
 def connects(data: int) -> Any:
     with socket.create_connection((LOCAL, data)):
         return result("paid")
@@ -81,7 +87,7 @@ def test_it_is_refused_with_the_task_its_line_and_the_remedy(fn: Any, service: s
 def test_who_says_so_may_call_a_stand_in_over_the_network(service: socket.socket) -> None:
     report = simulated(connects, service.getsockname()[1], network=True)
     report.assert_passed()
-    assert was_called(service)
+    assert hears_of_it(service)
 
 
 def test_a_step_is_part_of_the_task(service: socket.socket) -> None:
@@ -104,4 +110,4 @@ def test_who_is_no_simulated_task_connects_as_ever(service: socket.socket) -> No
     app.subscribe("pay", lambda data: result("paid"))
     simulate(app, start=("pay", 1), faults="", runs=1, invariant=asks).assert_passed()
     connects(port)
-    assert was_called(service)
+    assert hears_of_it(service)
