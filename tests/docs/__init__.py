@@ -34,6 +34,8 @@ KINDS = ("file", "change", *RUN, "install", "no test", "runnable")
 ELISION = "..."
 REWRITE = "PWSIM_REWRITE"
 """If this variable is set, what pages show is written anew instead of compared. Read the difference."""
+PATIENCE_S = 900
+"""What takes so long hangs: a slow machine, or a slow package index, is none of a page's faults."""
 WIDTH = "100"
 """Columns of the terminal in which the pages' output was made."""
 
@@ -126,7 +128,7 @@ def shell(command: str, folder: Path, bin_folder: Path, more: Mapping[str, str])
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
 
 

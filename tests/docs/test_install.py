@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from . import DOCS, ROOT, blocks, follow
+from . import DOCS, PATIENCE_S, ROOT, blocks, follow
 
 TUTORIAL = DOCS / "tutorial.md"
 
@@ -26,7 +26,7 @@ def wheel(tmp_path: Path) -> Path:
             (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, tmp_path / "source" / name)
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path / "dist"), "."]
-    subprocess.run(build, cwd=tmp_path / "source", check=True, timeout=60)
+    subprocess.run(build, cwd=tmp_path / "source", check=True, timeout=PATIENCE_S)
     (built,) = (tmp_path / "dist").glob("*.whl")
     return built
 
@@ -37,7 +37,7 @@ def test_the_tutorial_works_from_an_empty_folder(wheel: Path, tmp_path: Path) ->
     typed, replaced = re.subn(r"pip install 'pwf\[pytest\]'", f"pip install -q '{wheel}[pytest]'", install.body)
     assert replaced == 1
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    subprocess.run(["bash", "-ec", typed], cwd=tmp_path, env=clean, check=True, timeout=120)
+    subprocess.run(["bash", "-ec", typed], cwd=tmp_path, env=clean, check=True, timeout=PATIENCE_S)
     shop = tmp_path / "shop"
     assert sorted(path.name for path in shop.iterdir()) == [".venv"]
     follow(TUTORIAL, shop, shop / ".venv" / "bin")
