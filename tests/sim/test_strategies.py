@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture import engine
 
 import pwsim
 from pwf_runtime import codec
@@ -227,6 +228,7 @@ def test_a_failure_shrinks_to_the_smallest_workflow_and_the_fewest_faults(
     """``calls``: two members and what joins them, if it takes a join; else one."""
     monkeypatch.setattr(runner, "STEPS_AT_LEAST", 100)  # what goes round in circles need not do so for long
     monkeypatch.setattr(runner, "STEPS_FACTOR", 5)
+    monkeypatch.setattr(engine, "MAX_SHRINKING_SECONDS", 10**6, raising=False)  # it would stop short, were it slow
 
     def breaks(case: Case) -> bool:
         return any(result.violation is not None for result in case.play(protocol))  # up to the first
