@@ -43,9 +43,18 @@ forbid_services() {
     fi
 }
 
+update() {
+    # Unlike installing, this does not wait for another apt-get; and a machine that has just started often runs one.
+    for _ in $(seq 180); do
+        as_root apt-get update --quiet -o Acquire::Retries=3 >"$log" 2>&1 && return
+        grep -q lists/lock "$log" || return 0 # something else is wrong: what can be installed all the same will show
+        sleep 5
+    done
+}
+
 install() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends \
-        -o DPkg::Lock::Timeout=300 "$@" </dev/null
+        -o DPkg::Lock::Timeout=900 -o Acquire::Retries=3 "$@" </dev/null
 }
 
 wanted=$(missing)
@@ -56,7 +65,7 @@ if may_install; then
     log=$(mktemp)
     forbid_services
     # One by one, so that a package which this system does not have takes no other with it.
-    as_root apt-get update --quiet >"$log" 2>&1 || true
+    update
     for package in $wanted; do
         install "$package" >>"$log" 2>&1 || { echo "apt-get could not install $package:"; tail -n 5 "$log"; }
     done

@@ -11,6 +11,8 @@ import pytest
 
 from . import ROOT
 
+PATIENCE_S = 900
+
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
@@ -28,7 +30,7 @@ def bare(tmp_path: Path) -> Path:
 def run(folder: Path, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
     env = {"PATH": str(folder / "bin"), **environment}
     command = ["/bin/sh", str(folder / "scripts" / script)]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def test_without_a_python_it_says_which_one_to_install(bare: Path) -> None:
@@ -57,8 +59,11 @@ def test_missing_servers_are_named_and_fail_only_in_ci(bare: Path, ci: str, code
     assert "apt install" in done.stderr
 
 
-def test_where_it_may_it_installs_what_is_missing_without_starting_services(bare: Path) -> None:
-    """With an ``apt-get`` that notes what it is asked for, and whether services may start, and makes empty programs."""
+@pytest.fixture
+def apt(bare: Path) -> Path:
+    """An ``apt-get`` beside it that notes what it is asked for, and whether services may start, and makes empty
+    programs. While there is a file ``locked``, it says what it says when another one has its lists; sleeping removes
+    the file."""
     policy, log, folder = bare / "policy-rc.d", bare / "log", bare / "bin"
     script = bare / "scripts" / "install-servers.sh"
     script.write_text(script.read_text().replace("/usr/sbin/policy-rc.d", str(policy)))
@@ -67,7 +72,13 @@ def test_where_it_may_it_installs_what_is_missing_without_starting_services(bare
         "sudo": 'shift\n"$@"',
         "env": 'shift\n"$@"',
         "true": "exit 0",
+        "sleep": f"rm -f {bare / 'locked'}",
         "apt-get": f"""
+            if [ -e {bare / "locked"} ]; then
+              echo 'E: Could not get lock /var/lib/apt/lists/lock. It is held by process 1 (apt-get)'
+              exit 100
+            fi
+            echo "$1" >>{log}
             [ "$1" = install ] || exit 0
             for package in "$@"; do :; done
             services=allowed
@@ -84,13 +95,21 @@ def test_where_it_may_it_installs_what_is_missing_without_starting_services(bare
         (folder / name).unlink(missing_ok=True)
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
         (folder / name).chmod(0o755)
-    for tool in ("chmod", "mktemp", "tail", "tee"):
+    for tool in ("chmod", "mktemp", "seq", "tail", "tee"):
         (folder / tool).symlink_to(str(shutil.which(tool)))
-    done = run(bare, "install-servers.sh", CI="true")
+    return bare
+
+
+@pytest.mark.parametrize("at_first", ["free", "locked"])
+def test_where_it_may_it_installs_what_is_missing_without_starting_services(apt: Path, at_first: str) -> None:
+    """And waits for another ``apt-get`` that has the lists of packages."""
+    (apt / at_first).touch()
+    done = run(apt, "install-servers.sh", CI="true")
     assert done.returncode == 0, done.stdout + done.stderr
     wanted = ["rabbitmq-server", "redis-server", "chromium", "chromium-driver"]
-    assert log.read_text().splitlines() == [f"{package} forbidden" for package in wanted]
-    assert not policy.exists()
+    installed = [line for package in wanted for line in ("install", f"{package} forbidden")]
+    assert (apt / "log").read_text().splitlines() == ["update", *installed]
+    assert not (apt / "policy-rc.d").exists()
 
 
 def test_nothing_is_done_twice() -> None:
@@ -98,6 +117,10 @@ def test_nothing_is_done_twice() -> None:
     if not (ROOT / ".venv" / ".installed").is_file():
         pytest.skip("this environment was not made by scripts/venv.sh")
     done = subprocess.run(
-        ["/bin/sh", str(ROOT / "scripts" / "venv.sh")], env=dict(os.environ), capture_output=True, text=True, timeout=60
+        ["/bin/sh", str(ROOT / "scripts" / "venv.sh")],
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
