@@ -7,6 +7,7 @@ replayed by the test that found it.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ class Folder:
 def write(path: Path, scenario: Scenario) -> None:
     """Write a scenario's file at once or not at all: several test processes may be about it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole = path.with_suffix(f".{id(scenario):x}.tmp")
+    whole = path.with_suffix(f".{os.getpid()}-{id(scenario):x}.tmp")
     whole.write_text(dump(scenario), encoding="utf-8")
     whole.replace(path)
 

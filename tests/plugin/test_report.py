@@ -15,10 +15,13 @@ from examples.registration import START, documents, users
 from pwf_runtime import UsageError, Workflow, call, fork, join, result
 from pwf_runtime.core.inputs import TaskDone, TaskFailed
 from pwf_runtime.core.model import Event, Failure, Need, NewCall, NewFork, NewJoin, Outcome
+from pwsim import saving
 from pwsim.faults import parse
+from pwsim.parallel import fan_out
 from pwsim.probes import ProbedCall
 from pwsim.program import Ran
 from pwsim.purity import NotAFunction, compare
+from pwsim.scenario import Scenario, StartEntry, load
 from pwsim.schedule import Schedule
 from pwsim.tally import COMMITTED, Claim, Count, Seen, Subject, Tally
 
@@ -157,6 +160,19 @@ def test_what_is_found_is_saved_and_replayed(tmp_path: Path, monkeypatch: pytest
     mended = pwsim.replay(file)
     mended.assert_passed()
     assert mended.committed("finalize") == 1
+
+
+def test_processes_that_save_the_same_failure_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Forks of one process have the scenario at the same address, too."""
+    file, scenario = tmp_path / "same.toml", Scenario(("shop:app",), (StartEntry("order", "1"),))
+
+    def save(job: int) -> None:
+        for _ in range(300):
+            saving.write(file, scenario)
+
+    fan_out(4, save)
+    assert load(file) == scenario
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_workflow_that_no_module_has_by_name_is_replayed_with_itself(
