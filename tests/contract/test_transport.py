@@ -36,7 +36,8 @@ from pwf_runtime.transport.base import (
 )
 from pwf_runtime.transport.memory import MemoryBroker
 from pwf_runtime.transport.rabbitmq import RabbitMQTransport, check, depth, masked
-from tests.servers.rabbitmq import RabbitMQServer, free_port
+from tests.servers.ports import free_port
+from tests.servers.rabbitmq import RabbitMQServer
 
 WAIT_S = 30.0
 SYNCED_S = 2.0  # RabbitMQ 3.10 may lose the queue itself when it is killed within a second of the declaration

@@ -18,9 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from . import missing
+from .ports import free_port
 
-START_TIMEOUT_S = 90
-STOP_TIMEOUT_S = 30
+START_TIMEOUT_S = 180
+STOP_TIMEOUT_S = 60
+CTL_TIMEOUT_S = 120
 # Debian's own scripts: the wrappers in /usr/sbin insist on root or on the user rabbitmq.
 SCRIPTS = "/usr/lib/rabbitmq/bin"
 SETTINGS = """\
@@ -28,12 +30,6 @@ listeners.tcp.local = 127.0.0.1:{port}
 loopback_users.guest = true
 log.file.level = warning
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def find(program: str) -> str | None:
@@ -101,10 +97,16 @@ class RabbitMQServer:
             self._epmd.wait(STOP_TIMEOUT_S)
             self._epmd = None
 
+    def sync(self) -> None:
+        """Have it write down which queues there are. It does so by itself, but a node that is killed before may lose a
+        queue with all that it confirmed for it (seen with 3.10)."""
+        self.ctl("eval", "[dets:sync(Table) || Table <- dets:all()], mnesia:sync_log().")
+
     def ctl(self, *arguments: str) -> str:
         """Run ``rabbitmqctl`` on this node (about 1 s) and return what it says."""
         command = [str(find("rabbitmqctl")), "--node", self._env["RABBITMQ_NODENAME"], "--quiet", *arguments]
-        return subprocess.run(command, env=self._env, check=True, capture_output=True, text=True, timeout=60).stdout
+        done = subprocess.run(command, env=self._env, check=True, capture_output=True, text=True, timeout=CTL_TIMEOUT_S)
+        return done.stdout
 
     def _spawn(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         with (self.home / f"{name}.out").open("ab") as out:

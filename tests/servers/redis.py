@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,8 +14,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from . import missing
+from .ports import free_port
 
-START_S = 10.0
+START_S = 60.0
 
 
 class RedisServer:
@@ -31,7 +31,7 @@ class RedisServer:
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="pwf-redis-"))
-        self.port = _free_port()
+        self.port = free_port()
 
     @property
     def url(self) -> str:
@@ -114,10 +114,3 @@ class RedisServer:
             return True
         except redis.RedisError:  # not listening yet, or still loading its file
             return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
