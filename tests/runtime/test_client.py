@@ -241,8 +241,8 @@ class FakeTransport:
     def close(self, timeout: float = 5.0) -> None: ...
 
 
-def client_of(transport: FakeTransport, store: FlakyStore | None = None) -> Client:
-    return Client([echo()], store or FlakyStore(), transport, Settings(timeout=0.3))
+def client_of(transport: FakeTransport, store: FlakyStore | None = None, timeout: float = 0.3) -> Client:
+    return Client([echo()], store or FlakyStore(), transport, Settings(timeout=timeout))
 
 
 @pytest.mark.parametrize(
@@ -269,11 +269,15 @@ def test_a_store_that_does_not_answer() -> None:
 
 
 def test_a_store_that_comes_back_in_time_is_no_error() -> None:
-    store = FlakyStore()
-    store.away = True
-    with client_of(FakeTransport(Up(), answer=Confirmed), store) as client:
-        threading.Timer(0.1, setattr, (store, "away", False)).start()
+    class BackSoon(FlakyStore):
+        def _check(self) -> None:
+            self.away = self.refusals < 3
+            super()._check()
+
+    store = BackSoon()
+    with client_of(FakeTransport(Up(), answer=Confirmed), store, timeout=WAIT_S) as client:
         assert client.publish("say").created
+    assert store.refusals == 3
 
 
 def test_a_refusal_is_told_each_time() -> None:

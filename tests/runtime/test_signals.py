@@ -23,7 +23,7 @@ from pwf_runtime import (
     result,
     signal,
 )
-from pwf_runtime.client import SentSignal
+from pwf_runtime.client import Client, SentSignal
 from pwf_runtime.config import Settings
 from pwf_runtime.core.effects import FINISHED, OPEN
 from pwf_runtime.describe import SignalDescription
@@ -212,11 +212,11 @@ def test_what_cannot_be_meant_is_told_before_anything_is_done(arguments: dict[st
 
 
 def test_a_server_that_is_away_leaves_it_open_and_names_the_id() -> None:
-    with world(orders, timeout=0.2) as w:
+    with world(orders) as w, Client([orders], w.store, w.broker.transport(), Settings(timeout=0.2)) as impatient:
         run = w.client.publish("order", 5)
         w.store.away = True
         with pytest.raises(StoreUnavailable, match=r"send it again with signal_id='[0-9a-f]{20}' to be sure"):
-            run.signal("delivered")
+            impatient.signal(run.id, "delivered")
         w.store.away = False
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from pwf_runtime import Context, Event, PwfError, Retry, UsageError, Workflow, call, emit, fork, join, result
 from pwf_runtime.client import RunOutcome
-from pwf_runtime.clock import SystemClock
 from pwf_runtime.config import Settings, wait_replicas
 from pwf_runtime.core import keys as k
 from pwf_runtime.core.effects import OPEN, TIMERS, UNREADABLE
@@ -20,11 +19,11 @@ from pwf_runtime.core.ids import ROOT_CALL
 from pwf_runtime.core.txn import Holder, Put, Release, Txn
 from pwf_runtime.errors import RunDamaged
 from pwf_runtime.transport.memory import MemoryBroker
-from pwf_runtime.worker import Worker
 
-from .world import WAIT_S, eventually, world
+from .world import WAIT_S, World, eventually, world
 
 SOON = Retry(max_attempts=3, first_delay=0.02, factor=1.0, jitter=0.0)
+OFTEN = Retry(max_attempts=1_000, first_delay=0.02, factor=1.0, jitter=0.0)
 
 RESULTS: dict[str, tuple[list[str], Any]] = {
     "registration": (
@@ -84,7 +83,7 @@ def test_a_delayed_call_waits() -> None:
         return result(time.time() - data)
 
     with world(app) as w:
-        assert 0.19 < w.client.publish("begin").wait(WAIT_S).result < 1.0
+        assert w.client.publish("begin").wait(WAIT_S).result > 0.19
 
 
 def test_async_tasks_run_side_by_side_in_one_loop() -> None:
@@ -98,7 +97,11 @@ def test_async_tasks_run_side_by_side_in_one_loop() -> None:
 
     @app.task
     async def nap(data: int) -> Any:
+        """Until as many have slept at once as there are places, and a while more."""
         running.append(data)
+        while max([*most, len(running)]) < 4:
+            await asyncio.sleep(0.005)
+        most.append(len(running))
         await asyncio.sleep(0.05)
         most.append(len(running))
         running.remove(data)
@@ -116,7 +119,7 @@ def test_async_tasks_run_side_by_side_in_one_loop() -> None:
 def test_no_more_tasks_run_than_there_are_slots() -> None:
     app = Workflow("slots")
     count, most = 0, 0
-    lock = threading.Lock()
+    lock, three = threading.Lock(), threading.Barrier(3)
 
     @app.task
     def work() -> Any:
@@ -124,13 +127,14 @@ def test_no_more_tasks_run_than_there_are_slots() -> None:
         with lock:
             count += 1
             most = max(most, count)
+        three.wait(WAIT_S)
         time.sleep(0.02)
         with lock:
             count -= 1
 
     with world(app, concurrency=3) as w:
-        for run in w.client.publish_many([("work", None, None)] * 20):
-            run.wait(WAIT_S)
+        for run in w.client.publish_many([("work", None, None)] * 21):
+            assert run.wait(WAIT_S).status == "completed"
     assert most == 3
 
 
@@ -172,7 +176,7 @@ def test_when_its_attempts_are_used_up_the_call_is_dead_and_says_why(is_async: b
         assert outcome.status == "dead"
         assert "deaths.work" in outcome.reason
         assert "failed 3 times, at last with KeyboardInterrupt: hopeless" in outcome.reason
-        assert "raise KeyboardInterrupt" in w.client.admin.dead()[0].traceback
+        assert "raise KeyboardInterrupt" in eventually(w.client.admin.dead)[0].traceback
 
 
 def test_data_of_the_wrong_shape_is_dead_at_once() -> None:
@@ -201,14 +205,13 @@ def test_what_no_payload_can_hold_is_dead_at_once() -> None:
 
 def test_a_plain_task_that_times_out_is_tried_again_and_its_late_answer_dropped() -> None:
     app = Workflow("timeouts")
-    ended = threading.Event()
-    lost: list[bool] = []
+    late, ended = threading.Event(), threading.Event()
 
-    @app.task(retry=SOON, timeout=0.05)
+    @app.task(retry=OFTEN, timeout=0.05)
     def work(ctx: Context) -> Any:
         if ctx.attempt == 1:
-            time.sleep(0.3)
-            lost.append(ctx.lost)
+            eventually(lambda: ctx.lost)
+            late.wait(WAIT_S)
             ended.set()
             return result("late")
         return result("in time")
@@ -216,9 +219,10 @@ def test_a_plain_task_that_times_out_is_tried_again_and_its_late_answer_dropped(
     with world(app, concurrency=2) as w:
         run = w.client.publish("work")
         assert run.wait(WAIT_S).result == "in time"
+        late.set()
         assert ended.wait(WAIT_S)
+        eventually(lambda: not w.workers[0]._engine._executions._zombies)
         assert run.wait(WAIT_S).result == "in time"
-    assert lost == [True]
 
 
 def test_a_task_that_timed_out_keeps_its_slot_until_it_ends() -> None:
@@ -226,17 +230,20 @@ def test_a_task_that_timed_out_keeps_its_slot_until_it_ends() -> None:
     app = Workflow("zombies")
     order: list[str] = []
 
-    @app.task(retry=SOON, timeout=0.02)
+    @app.task(retry=OFTEN, timeout=0.02)
     def work(ctx: Context) -> Any:
         order.append(f"begin {ctx.attempt}")
         if ctx.attempt == 1:
-            time.sleep(0.2)
+            eventually(lambda: ctx.lost)
+            time.sleep(0.1)
         order.append(f"end {ctx.attempt}")
         return result("done")
 
     with world(app, concurrency=1) as w:
         w.client.publish("work").wait(WAIT_S)
-    assert order == ["begin 1", "end 1", "begin 2", "end 2"]
+    attempts = len(order) // 2  # on a busy machine the second may time out as well
+    assert attempts >= 2
+    assert order == [f"{what} {number}" for number in range(1, attempts + 1) for what in ("begin", "end")]
 
 
 def test_an_async_task_that_times_out_is_cancelled() -> None:
@@ -246,14 +253,15 @@ def test_an_async_task_that_times_out_is_cancelled() -> None:
     @app.task(retry=Retry(max_attempts=1), timeout=0.05)
     async def work() -> Any:
         try:
-            await asyncio.sleep(WAIT_S)
+            await asyncio.sleep(10 * WAIT_S)
         except asyncio.CancelledError:
             cancelled.set()
             raise
 
     with world(app) as w:
-        assert "Timeout: the task did not end within its timeout of 0.05 s" in w.client.publish("work").wait(2).reason
-        assert cancelled.wait(2)
+        outcome = w.client.publish("work").wait(WAIT_S)
+        assert "Timeout: the task did not end within its timeout of 0.05 s" in outcome.reason
+        assert cancelled.wait(WAIT_S)
 
 
 def test_a_step_that_succeeded_is_not_run_again() -> None:
@@ -459,21 +467,15 @@ def test_calls_wait_while_the_store_is_away(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_a_lost_message_is_found_and_published_again() -> None:
-    """The queues lose everything; the worker's clock is ahead, since only calls older than the slack count as lost."""
+    """The queues lose everything; time goes by, since only calls older than the slack count as lost."""
     app = Workflow("lost")
     app.subscribe("work", lambda: result("found"))
-
-    class Later(SystemClock):
-        def now_ms(self) -> int:
-            return super().now_ms() + 10_000
-
     with world(app, work=False, recovery=0.2) as w:
         w.declare("lost")
         run = w.client.publish("work")
-        other = MemoryBroker()
-        worker = Worker(app, w.store, other.transport(), w.settings, clock=Later())
-        worker.start()
-        w.workers.append(worker)
+        w.clock.ahead_ms = 10_000
+        w.broker = MemoryBroker()
+        w.work()
         assert run.wait(WAIT_S).result == "found"
 
 
@@ -483,27 +485,36 @@ def test_a_lost_message_is_found_and_published_again() -> None:
 def test_a_running_task_keeps_its_lease_and_a_redelivery_waits() -> None:
     """The broker gives the message to another worker while the first still runs: one commit."""
     app = Workflow("leases")
-    ran: list[bool] = []
+    ran: list[int] = []
     go = threading.Event()
 
     @app.task
     def work(ctx: Context) -> Any:
-        ran.append(ctx.lost)
+        ran.append(ctx.attempt)
         go.wait(WAIT_S)
-        ran.append(ctx.lost)
+        eventually(lambda: not ctx.lost)  # it counts by the machine's clock, which may have run on alone for a moment
         return result(ctx.attempt)
 
     with world(app, lease=0.3) as w:
+        w.clock.stand()
         run = w.client.publish("work")
         eventually(lambda: ran)
         w.work()
         w.lose_channels("leases")
         eventually(lambda: w.store.index_size(TIMERS))
-        time.sleep(0.8)
-        assert len(ran) == 1
+        for _ in range(5):
+            w.clock.ahead_ms += 200
+            eventually(lambda: lease_ms(w, run.id) == 300)
+        assert ran == [1]
         go.set()
         assert run.wait(WAIT_S).result == 1
-    assert ran == [False, False]
+    assert ran == [1]
+
+
+def lease_ms(w: World, run_id: str) -> int:
+    """How long the lease of its first call still holds; 0 if nobody has it."""
+    (held,) = w.store.txns([Txn("x", run_id, then=(Holder(ROOT_CALL),))])[0].replies
+    return held[1] if held else 0
 
 
 def test_a_lost_lease_is_told_to_the_task(caplog: pytest.LogCaptureFixture) -> None:
@@ -514,14 +525,13 @@ def test_a_lost_lease_is_told_to_the_task(caplog: pytest.LogCaptureFixture) -> N
     def work(ctx: Context) -> Any:
         if ctx.attempt == 1:
             w.store.txns([Txn("x", ctx.run_id, then=(Release(ctx.call_id),))])
-            eventually(lambda: ctx.lost, 3.0)
+            eventually(lambda: ctx.lost and "the lease of losses.work" in caplog.text)
         seen.append(ctx.attempt)
         return result(ctx.attempt)
 
     with world(app, lease=0.3) as w:
         assert w.client.publish("work").wait(WAIT_S).result == 1
     assert seen == [1]
-    assert "the lease of losses.work" in caplog.text
 
 
 # ── the end ───────────────────────────────────────────────────────────────────────────────────
@@ -529,19 +539,22 @@ def test_a_lost_lease_is_told_to_the_task(caplog: pytest.LogCaptureFixture) -> N
 
 def test_stopping_lets_running_tasks_end_and_leaves_the_rest_to_others() -> None:
     app = Workflow("stops")
-    started = threading.Semaphore(0)
+    started, go = threading.Semaphore(0), threading.Event()
 
     @app.task
     def work(data: int) -> Any:
         started.release()
-        time.sleep(0.2)
+        go.wait(WAIT_S)
         return result(data)
 
     with world(app, concurrency=2) as w:
         runs = w.client.publish_many([("work", n, None) for n in range(6)])
         assert started.acquire(timeout=WAIT_S)
         assert started.acquire(timeout=WAIT_S)
-        w.workers.pop().stop(grace=WAIT_S)
+        worker = w.workers.pop()
+        worker.request_stop(grace=WAIT_S)
+        go.set()
+        worker.stop(grace=WAIT_S)
         assert sorted(run.id for run in runs if w.store.runs[run.id].fields[k.STATUS] == k.COMPLETED) == sorted(
             run.id for run in runs[:2]
         )
@@ -561,12 +574,12 @@ def test_what_still_runs_after_the_grace_is_released_for_others() -> None:
             go.wait(WAIT_S)
         return result(ctx.attempt)
 
-    with world(app, lease=60.0) as w:
+    with world(app, lease=10 * WAIT_S) as w:
         run = w.client.publish("work")
         assert started.wait(WAIT_S)
         begun = time.monotonic()
         w.workers.pop().stop(grace=0.1)
-        assert time.monotonic() - begun < 2.0
+        assert time.monotonic() - begun < WAIT_S / 2
         assert w.store.txns([Txn("x", run.id, then=(Holder(ROOT_CALL),))])[0].replies == (None,)
         w.work()
         assert run.wait(WAIT_S).result == 2
@@ -575,13 +588,15 @@ def test_what_still_runs_after_the_grace_is_released_for_others() -> None:
 
 def test_nothing_is_left_but_what_is_retained_and_that_only_for_its_time() -> None:
     module = import_module("examples.registration")
-    with world(module.users, module.documents, retention=0.3) as w:
+    with world(module.users, module.documents, retention=3600.0, recovery=0.2) as w:
         for run in w.client.publish_many([("users.register_user", module.START, None)] * 5):
-            run.wait(WAIT_S)
+            assert run.wait(WAIT_S).status == "completed"
         eventually(lambda: w.messages() == 0)
         eventually(lambda: not w.store.index_size("open"))
-        assert all(set(run.fields) <= set(k.SUMMARY) for run in w.store.runs.values() if run.fields)
-        w.client.publish("users.register_user", module.START).wait(WAIT_S)
+        assert len(w.store.runs) == 5
+        assert all(set(run.fields) <= set(k.SUMMARY) for run in w.store.runs.values())
+        w.clock.ahead_ms = 3_601_000
+        w.work()  # which begins with a look at what is over
         eventually(lambda: not w.store.index_size("finished"))
         w.store.txns([Txn("x", "any")])
         assert not w.store.runs

@@ -9,7 +9,7 @@ from typing import Any
 
 from pwf_runtime import Workflow
 from pwf_runtime.client import Client
-from pwf_runtime.clock import SystemClock
+from pwf_runtime.clock import Clock, SystemClock
 from pwf_runtime.config import Settings
 from pwf_runtime.core.txn import Txn, TxnReply
 from pwf_runtime.errors import StoreUnavailable
@@ -17,14 +17,30 @@ from pwf_runtime.store.memory import MemoryStore
 from pwf_runtime.transport.memory import MemoryBroker, _Queue
 from pwf_runtime.worker import Worker
 
-WAIT_S = 10.0
+WAIT_S = 60.0
+
+
+class WorldClock:
+    """The clock of a world: the machine's, and ahead of it by what a test says; or standing, until a test says more."""
+
+    def __init__(self) -> None:
+        self.ahead_ms = 0
+        self._stands_at_ms: int | None = None
+
+    def now_ms(self) -> int:
+        began = SystemClock().now_ms() if self._stands_at_ms is None else self._stands_at_ms
+        return began + self.ahead_ms
+
+    def stand(self) -> None:
+        """From now on time goes by with ``ahead_ms`` alone."""
+        self._stands_at_ms = SystemClock().now_ms()
 
 
 class FlakyStore(MemoryStore):
     """Away while ``away`` is set; ``poison``, if any, makes each batch with a transaction of that run raise."""
 
-    def __init__(self) -> None:
-        super().__init__(SystemClock())
+    def __init__(self, clock: Clock | None = None) -> None:
+        super().__init__(clock or SystemClock())
         self.away = False
         self.refusals = 0
         self.poison = ""
@@ -54,20 +70,21 @@ class FlakyStore(MemoryStore):
 
 
 class World:
-    """``client`` has a courier of its own; workers are started with ``work``."""
+    """``client`` has a courier of its own; workers are started with ``work``. All read ``clock``, the store too."""
 
     def __init__(self, apps: Sequence[Workflow], settings: dict[str, Any]) -> None:
         self.apps = apps
-        self.settings = Settings(**{"timeout": 2.0, **settings})
-        self.store = FlakyStore()
+        self.settings = Settings(**{"timeout": WAIT_S, **settings})
+        self.clock = WorldClock()
+        self.store = FlakyStore(self.clock)
         self.broker = MemoryBroker()
         self.workers: list[Worker] = []
-        self.client = Client(apps, self.store, self.broker.transport(), self.settings)
+        self.client = Client(apps, self.store, self.broker.transport(), self.settings, clock=self.clock)
 
     def work(self, apps: Sequence[Workflow] | None = None, **options: Any) -> Worker:
         settings = Settings(**{**{f: getattr(self.settings, f) for f in Settings.__struct_fields__}, **options})
-        worker = Worker(apps or self.apps, self.store, self.broker.transport(), settings)
-        worker.start()
+        worker = Worker(apps or self.apps, self.store, self.broker.transport(), settings, clock=self.clock)
+        worker.start(WAIT_S)
         self.workers.append(worker)
         return worker
 
