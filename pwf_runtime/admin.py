@@ -76,9 +76,14 @@ class Admin:
     # ── runs ──────────────────────────────────────────────────────────────────────────────────
 
     def runs(self, limit: int = 50) -> list[RunSummary]:
-        """The runs that are open, then those that have ended; of each the newest ``limit``, newest first."""
-        ended = [run for run in self._summaries(FINISHED, limit) if run.status != "running"]  # some go on again
-        return [*self._summaries(OPEN, limit), *ended]
+        """The runs that are open, then those that have ended; of each the newest ``limit``, newest first.
+
+        A run that ends is first put on the one list and then taken off the other: so read, each is seen, and once.
+        """
+        open_ = self._summaries(OPEN, limit)
+        seen = {run.run_id for run in open_}
+        ended = [run for run in self._summaries(FINISHED, limit) if run.run_id not in seen]
+        return [*open_, *[run for run in ended if run.status != "running"]]  # some go on again
 
     def _summaries(self, index: str, limit: int) -> list[RunSummary]:
         newest = self._newest(index, limit)

@@ -181,6 +181,30 @@ def test_runs_are_listed_newest_first() -> None:
         assert {found.status for found in w.client.admin.runs()} == {"completed"}
 
 
+def test_a_run_that_ends_while_runs_are_listed_is_listed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with world(dying(threading.Event()), work=False) as w:
+        run = w.client.publish("work")
+        read, member = w.store.index_read, run.id.encode()
+
+        def and_then_it_ends(index: str, upto: int, limit: int) -> list[tuple[bytes, int]]:
+            found = read(index, upto, limit)
+            w.store.index_add(FINISHED, [(member, 1)])
+            w.store.index_remove(OPEN, [member])
+            return found
+
+        monkeypatch.setattr(w.store, "index_read", and_then_it_ends)
+        assert [found.run_id for found in w.client.admin.runs()] == [run.id]
+
+
+def test_a_run_on_both_lists_is_listed_once() -> None:
+    """As it is for a moment when it ends."""
+    with world(dying(threading.Event()), work=False) as w:
+        run = w.client.publish("work")
+        w.client.cancel(run.id)
+        w.store.index_add(OPEN, [(run.id.encode(), 1)])
+        assert [(found.run_id, found.status) for found in w.client.admin.runs()] == [(run.id, "cancelled")]
+
+
 def test_unreadable_messages_can_be_dropped() -> None:
     with world(dying(threading.Event())) as w:
         w.send("dying", b"?")
