@@ -118,8 +118,6 @@ class TaskRunner:
         if self._loop is not None and self._loop_thread is not None:
             asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop)
             self._loop_thread.join(timeout=1.0)
-            if not self._loop_thread.is_alive():
-                self._loop.close()
 
     # ── plain functions ───────────────────────────────────────────────────────────────────────
 
@@ -134,7 +132,7 @@ class TaskRunner:
 
     def _start_loop(self) -> asyncio.AbstractEventLoop:
         self._loop = loop = asyncio.new_event_loop()
-        self._loop_thread = threading.Thread(target=loop.run_forever, name="pwf-async", daemon=True)
+        self._loop_thread = threading.Thread(target=_run, args=(loop,), name="pwf-async", daemon=True)
         self._loop_thread.start()
         return loop
 
@@ -164,6 +162,11 @@ def _answer(execution: Execution) -> TaskDone | TaskFailed:
         return TaskFailed(failure_of(error))
     finally:
         execution.seconds = monotonic() - execution.begun
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    loop.close()  # by its own thread: whoever stops it waits for a while only
 
 
 def _cancel(execution: Execution) -> None:

@@ -264,6 +264,28 @@ def test_an_async_task_that_times_out_is_cancelled() -> None:
         assert cancelled.wait(WAIT_S)
 
 
+def test_an_event_loop_that_is_held_up_is_closed_when_it_can_be() -> None:
+    """The worker does not wait for it."""
+    app = Workflow("held_up")
+    started, go = threading.Event(), threading.Event()
+
+    @app.task
+    async def work() -> Any:
+        started.set()
+        go.wait(WAIT_S)
+
+    with world(app) as w:
+        w.client.publish("work")
+        assert started.wait(WAIT_S)
+        worker = w.workers.pop()
+        worker.stop(grace=0)
+        loop = worker._engine._executions._runner._loop
+        assert loop is not None
+        assert not loop.is_closed()
+        go.set()
+        eventually(loop.is_closed)
+
+
 def test_a_step_that_succeeded_is_not_run_again() -> None:
     app = Workflow("steps")
     charged: list[int] = []
