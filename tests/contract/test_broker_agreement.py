@@ -41,7 +41,7 @@ SEQUENCE = 200
 STEPS = 2_500
 """Commands at least for one type of queue; more where a situation is rare."""
 MOST_STEPS = 20_000
-SETTLE_S = 10.0
+SETTLE_S = 60.0
 RETURNS: dict[QueueType, Returns] = {kind: profiles[f"rabbitmq-{kind}"] for kind in ("quorum", "classic")}
 
 Seen: TypeAlias = tuple[bytes, bool]
@@ -156,6 +156,7 @@ class Real:
 
     def __init__(self, url: str, queue_type: QueueType) -> None:
         self.parameters = pika.URLParameters(url)
+        self.parameters.heartbeat = 0  # a connection that is not asked anything here answers no heartbeat
         self.own = pika.BlockingConnection(self.parameters)
         self.channel = self.own.channel()
         self.channel.confirm_delivery()

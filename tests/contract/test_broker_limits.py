@@ -15,7 +15,7 @@ from tests.servers.rabbitmq import RabbitMQServer
 
 pytestmark = pytest.mark.servers
 LIMIT = 2
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 @pytest.fixture

@@ -17,6 +17,9 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
+from pwf_runtime.errors import TransportUnavailable
+from pwf_runtime.transport.rabbitmq import depth
+
 from . import missing
 from .ports import free_port
 
@@ -34,6 +37,17 @@ log.file.level = warning
 
 def find(program: str) -> str | None:
     return shutil.which(program, path=SCRIPTS) or shutil.which(program)
+
+
+def patient_depth(url: str, queue: str) -> int | None:
+    """``depth``, and once more while a busy server does not answer it in its time."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            return depth(url, queue)
+        except TransportUnavailable:
+            if time.monotonic() > deadline:
+                raise
 
 
 class RabbitMQServer:
