@@ -44,6 +44,7 @@ _BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _STEP = re.compile(r"^\s*\d+ +\d+\.\d{3}s  |^\s*step +time  |^\s*\.\.\. \d+ more steps?$|^parts from the passing run")
+_LEFT_OUT = ("CI", "PYTHONPATH", "FORCE_COLOR")
 _TIMES = re.compile(r"\d+\.\d+ ?s\b|\b[\d,]+(?= schedules)|(?<=of )[\d,]+|(?<=points hit )[\d,]+")
 
 
@@ -136,10 +137,10 @@ def _environment(bin_folder: Path) -> Mapping[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("PYTEST_", "PWSIM_", "PWF_", "COV_")) and name not in ("CI", "PYTHONPATH")
+        if not name.startswith(("PYTEST_", "PWSIM_", "PWF_", "COV_")) and name not in _LEFT_OUT
     }
     path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
-    return {**kept, "PATH": path, "COLUMNS": WIDTH, "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, "PATH": path, "COLUMNS": WIDTH, "PY_COLORS": "0", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def first_missing(shown: Sequence[str], printed: str) -> str | None:
