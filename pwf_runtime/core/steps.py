@@ -263,7 +263,13 @@ class Steps:
         call = message.call_id
         end: tuple[Op, ...] = (Put(k.state(call), k.DEAD), Add(k.DEAD_COUNT, 1)) if dead else ()
         ready = (Is(k.state(call), k.READY), Held(call, None))
-        return Txn("note", message.run_id, ready, (Put(k.failure(call), encode(failure)), *end))
+        return Txn(
+            "note",
+            message.run_id,
+            compare=ready,
+            then=(Put(k.failure(call), encode(failure)), *end),
+            otherwise=(Get((k.state(call),)),),
+        )
 
     # ── joins ─────────────────────────────────────────────────────────────────────────────────
 

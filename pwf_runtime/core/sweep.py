@@ -12,6 +12,7 @@ from typing import ClassVar
 from msgspec import DecodeError, Struct
 from msgspec.structs import replace
 
+from . import keys as k
 from .delivery import unroutable
 from .effects import DEAD, TIMERS, UNREADABLE, IndexAdd, IndexRead, IndexRemove, Publish
 from .inputs import Damaged, Entries, Indexed, Published
@@ -126,7 +127,8 @@ class SweepMachine(Machine):
 
     def _noted(self, state: Noting, reply: TxnReply, now_ms: int) -> Step:
         timer = state.failed[state.at]
-        if reply.held and ROUTES.exhausted(timer.tries):
+        is_dead = reply.held or reply.replies[0][0] == k.DEAD  # by a sweep that was cut off before it listed the call
+        if is_dead and ROUTES.exhausted(timer.tries):
             state = replace(state, dead=(*state.dead, timer))
         return self._note_next(state, now_ms)
 

@@ -6,7 +6,7 @@ broker; never at what a machine believes. Each has a planted bug that it convict
 
 from .base import Law, Violated, Watch
 from .calls import CommitsOnce, CreatesExactly, Fenced, Ordered, Punctual
-from .ending import Ends, LeavesNothing, Transparent
+from .ending import Ends, LeavesNothing, Listed, Transparent
 from .joins import JoinsExactly
 
 ALL: tuple[type[Law], ...] = (
@@ -19,6 +19,7 @@ ALL: tuple[type[Law], ...] = (
     LeavesNothing,
     Ordered,
     Punctual,
+    Listed,
 )
 
 __all__ = ["ALL", "Law", "Violated", "Watch"]

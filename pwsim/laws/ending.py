@@ -1,4 +1,4 @@
-"""Laws about how a world ends: L4, L6, L7."""
+"""Laws about how a world ends: L4, L6, L7, L10."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pwf_runtime.core import effects as e
 from pwf_runtime.core import keys as k
 from pwf_runtime.core.signal import Signalled
-from pwf_runtime.core.wire import number
+from pwf_runtime.core.wire import encode, number
 
 from .. import faults as f
 from .base import Law
@@ -149,3 +149,22 @@ class LeavesNothing(Law):
             raise self.broken("a timer is left that nothing waits for")
         if not world.broker.is_empty():
             raise self.broken("a message is left that nobody takes")
+
+
+class Listed(Law):
+    """What needs somebody, and what is over, is on the list that people read: dead calls, and runs that have ended.
+
+    Not where a run was cancelled, which the one who cancels sees to.
+    """
+
+    name, title = "L10", "what has died or ended is listed"
+
+    def ends(self, world: World) -> None:
+        dead, finished = (world.store.indexes.get(index, {}) for index in (e.DEAD, e.FINISHED))
+        for call in world.history.calls.values():
+            is_there = world.history.status.get(call.key[0]) == k.RUNNING
+            if is_there and call.dead and not call.settled and encode(call.key) not in dead:
+                raise self.broken(f"{call.path} is dead and not listed, so that nobody sees it")
+        for run_id, status in world.history.status.items():
+            if status in (k.COMPLETED, k.STRANDED) and run_id.encode() not in finished and run_id in world.store.runs:
+                raise self.broken(f"run {run_id!r} has ended and is not listed among those that have")

@@ -27,8 +27,8 @@ from pwf_runtime.core.states import (
     Work,
 )
 from pwf_runtime.core.steps import Steps
+from pwf_runtime.core.sweep import Noting, Reading, SweepMachine, Swept
 from pwf_runtime.core.sweep import Publishing as SweepPublishing
-from pwf_runtime.core.sweep import Reading, SweepMachine, Swept
 from pwf_runtime.core.txn import Expire, Get, Length, Txn, TxnReply
 from pwf_runtime.core.wire import decode_join, encode
 
@@ -158,6 +158,28 @@ class _NeverUnlists(Loose):
         return self._ack(state.message)
 
 
+class _NeverLists(Loose):
+    def _list(self, message: Message, token: str, now_ms: int) -> Step:
+        return self._unlist(message, token)
+
+
+class _NeverBuries(Loose):
+    def _bury(self, message: Message, now_ms: int) -> Step:
+        return self._ack(message)
+
+
+class _AckBeforeBury(Loose):
+    def _bury(self, message: Message, now_ms: int) -> Step:
+        return first(Ack(), super()._bury(message, now_ms))
+
+
+class _BuriesOnlyItsOwn(SweepMachine):
+    """A sweep lists the calls that it has given up itself; another may have been cut off before it did."""
+
+    def _noted(self, state: Noting, reply: TxnReply, now_ms: int) -> Step:
+        return super()._noted(state, reply if reply.held else replace(reply, replies=((None,),)), now_ms)
+
+
 class _KeepsForEver(Steps):
     def complete(self, run_id: str, armed: int, now_ms: int) -> Txn:
         txn = super().complete(run_id, armed, now_ms)
@@ -196,6 +218,42 @@ BUGS = (
         protocol=Protocol(steps=_KeepsForEver),
         apps=(workflows.chain,),
         start=("leave", 1),
+    ),
+    Planted(
+        "ended-and-not-listed",
+        "a run that has ended is taken off the open ones and not added to the finished ones",
+        law="L10",
+        faults=0,
+        protocol=Protocol(delivery=_NeverLists),
+        apps=(workflows.chain,),
+        start=("leave", 1),
+    ),
+    Planted(
+        "dead-and-not-listed",
+        "a call that has failed for good is not added to the dead ones",
+        law="L10",
+        faults=0,
+        protocol=Protocol(delivery=_NeverBuries),
+        apps=(workflows.chain,),
+        start=("poison", 1),
+    ),
+    Planted(
+        "ack-before-bury",
+        "the delivery of a call that has failed for good is acked before the call is listed as dead",
+        law="L10",
+        faults=1,
+        protocol=Protocol(delivery=_AckBeforeBury),
+        apps=(workflows.chain,),
+        start=("poison", 1),
+    ),
+    Planted(
+        "given-up-and-not-listed",
+        "a call that nobody can be sent is listed as dead only by the sweep that gave it up",
+        law="L10",
+        faults=1,
+        protocol=Protocol(sweep=_BuriesOnlyItsOwn),
+        apps=(workflows.chain,),
+        start=("misdirect", 1),
     ),
     Planted(
         "ack-before-commit",

@@ -137,6 +137,22 @@ def test_a_queue_that_appears_in_time_gets_the_message() -> None:
     assert desk.number(k.DEAD_COUNT) == 0
 
 
+def test_a_call_that_another_sweep_gave_up_and_did_not_list_is_listed() -> None:
+    """Else it would be dead, and nobody would see it."""
+    desk = lost_desk()
+    while max(each.tries for each in desk.timers()) + 1 < ROUTES.max_attempts:
+        desk.clock.ms = min(desk.timers().values())
+        desk.sweep().finish()
+    desk.clock.ms = min(desk.timers().values())
+    desk.perform(desk.sweep().until(Noting).effect)  # and here it dies
+    assert desk.number(k.DEAD_COUNT) == 1
+    assert desk.members(DEAD) == []
+    desk.sweep().finish()
+    assert desk.members(DEAD) == [encode((RUN, child("c0")))]
+    assert desk.number(k.DEAD_COUNT) == 1
+    assert not desk.timers()
+
+
 def test_some_are_taken_and_some_are_not() -> None:
     """Only what came back is put off; the entries that were read are removed either way."""
     desk = desk_with((timer(), 0), (timer("a", task="nowhere.a"), 0), (timer("b", task="nowhere.b"), 0))

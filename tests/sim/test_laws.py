@@ -18,7 +18,7 @@ from pwf_runtime.core.states import Acking, Committing, Failing, Publishing, Run
 from pwsim.history import CallView, Change
 from pwsim.laws import ALL, Law, Violated, Watch
 from pwsim.laws.calls import CommitsOnce, CreatesExactly, Fenced, Ordered, Punctual
-from pwsim.laws.ending import Ends, LeavesNothing, Transparent
+from pwsim.laws.ending import Ends, LeavesNothing, Listed, Transparent
 from pwsim.laws.joins import JoinsExactly
 from pwsim.program import LEASE_MS, Program
 from pwsim.runner import apply, finish, play
@@ -85,8 +85,8 @@ def test_laws_are_numbered_and_say_what_they_demand() -> None:
 
 
 def test_each_law_has_a_test_of_its_own_here() -> None:
-    tested = {CommitsOnce, CreatesExactly, JoinsExactly, Ends, Fenced, Transparent, LeavesNothing, Ordered, Punctual}
-    assert set(ALL) == tested
+    by_calls = {CommitsOnce, CreatesExactly, JoinsExactly, Fenced, Ordered, Punctual}
+    assert set(ALL) == by_calls | {Ends, Transparent, LeavesNothing, Listed}
 
 
 @pytest.mark.parametrize("make", [fan, chain, rich_program, lambda: chain("poison"), lambda: chain("mistype")])
@@ -571,6 +571,34 @@ def test_l9_a_call_that_goes_on_when_its_run_is_cancelled(what: str, said: str) 
     assert caught(Punctual(), "changed", world, slot, change(**{what: view})) == (
         f"begin {said} after its run was cancelled"
     )
+
+
+# ── L10 ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_l10_a_dead_call_that_is_not_listed() -> None:
+    world = ended(chain("poison"))
+    Listed().ends(world)
+    del world.store.indexes[e.DEAD]
+    assert caught(Listed(), "ends", world) == "poison is dead and not listed, so that nobody sees it"
+
+
+def test_l10_a_run_that_has_ended_and_is_not_listed() -> None:
+    world = ended()
+    Listed().ends(world)
+    del world.store.indexes[e.FINISHED]
+    assert caught(Listed(), "ends", world) == "run 'run' has ended and is not listed among those that have"
+
+
+def test_l10_a_run_that_is_gone_needs_no_list() -> None:
+    """An operator cancelled it, or its retention is over."""
+    cancelled = ended(chain("poison"))
+    cancelled.history.status["run"] = k.CANCELLED
+    del cancelled.store.indexes[e.DEAD]
+    Listed().ends(cancelled)
+    gone = ended()
+    del gone.store.indexes[e.FINISHED], gone.store.runs["run"]
+    Listed().ends(gone)
 
 
 # ── what laws look at ─────────────────────────────────────────────────────────────────────────
