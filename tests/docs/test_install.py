@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.repo import LISTED
+
 from . import DOCS, PATIENCE_S, ROOT, blocks, follow
 
 TUTORIAL = DOCS / "tutorial.md"
@@ -19,7 +21,7 @@ TUTORIAL = DOCS / "tutorial.md"
 @pytest.fixture
 def wheel(tmp_path: Path) -> Path:
     """Built from the files that git does not ignore: what was left behind by an earlier build is not in it."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = [*LISTED, "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, names.split("\0")):
         if (ROOT / name).is_file() and name.startswith(("pwf_runtime/", "pwsim/", "pyproject", "README", "LICENSE")):

@@ -7,11 +7,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("pwf_runtime", "pwsim")
+LISTED = ("git", "-c", "safe.directory=*", "ls-files", "-z")
+"""The command for the names of the files here, each ended by a zero byte; whoever owns them, as in a container."""
 
 
 def tracked(*patterns: str) -> list[Path]:
     """The files of the repository (none of what was made or installed beside them) that match git's ``patterns``."""
-    names = subprocess.run(["git", "ls-files", "-z", "--", *patterns], cwd=ROOT, check=True, capture_output=True)
+    names = subprocess.run([*LISTED, "--", *patterns], cwd=ROOT, check=True, capture_output=True)
     paths = [ROOT / name for name in names.stdout.decode().split("\0") if name]
     return [path for path in paths if path.is_file()]
 
