@@ -49,12 +49,6 @@ def wait(data: str) -> Any:
 
 
 @app.task
-def wait_later(data: str) -> Any:
-    """The same, a while after the run was begun."""
-    return call(wait, data, delay=1.0)
-
-
-@app.task
 def trust(data: str) -> Any:
     """Without saying what comes from outside."""
     return [call(left, data), join(end, on=["left", "right"])]

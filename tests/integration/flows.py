@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from pwf_runtime import Context, Retry, Workflow, call, result
 
 app = Workflow("cli_flows")
+HELD_S = 600.0
 
 
 @app.task
@@ -26,9 +26,14 @@ def picky(data: str) -> Any:
 
 
 @app.task
-def slow(data: float, ctx: Context) -> Any:
-    time.sleep(data if ctx.attempt == 1 else 0)
-    return result({"attempt": ctx.attempt, "pid": os.getpid()})
+def held(data: str, ctx: Context) -> Any:
+    """Its first attempt says in this folder that it runs, and runs until it is told to end."""
+    end = time.monotonic() + HELD_S
+    if ctx.attempt == 1:
+        (Path(data) / "runs").touch()
+        while not (Path(data) / "end").exists() and time.monotonic() < end:
+            time.sleep(0.02)
+    return result({"attempt": ctx.attempt})
 
 
 @app.task

@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.servers.rabbitmq import patient_depth
+
 ROOT = Path(__file__).parents[2]
-START_S = 30.0
-END_S = 40.0
+START_S = 60.0
+END_S = 60.0
 
 
 class Servers:
@@ -23,6 +25,10 @@ class Servers:
     def __init__(self, amqp_url: str, redis_url: str) -> None:
         self.amqp_url, self.redis_url = amqp_url, redis_url
         self.environ = {**os.environ, "PWF_AMQP_URL": amqp_url, "PWF_REDIS_URL": redis_url}
+
+    def depth(self, queue: str) -> int | None:
+        """How many messages wait in ``queue``; ``None`` if there is no such queue."""
+        return patient_depth(self.amqp_url, queue)
 
     def pwf(self, *arguments: str, timeout: float = END_S) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""

@@ -18,7 +18,7 @@ from .processes import ROOT
 def test_the_comparison_measures_this_project_alone(redis_server: RedisServer, rabbitmq_server: RabbitMQServer) -> None:
     """The fixtures are for machines without servers: the benchmark starts its own."""
     command = [sys.executable, "-m", "benchmarks.peers", "--json", "--small", "--seconds", "1", "--systems", "pwf"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert set(said) == {"machine", "durability", "settings", "skipped", "rows"}

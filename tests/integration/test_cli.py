@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,14 @@ def answer(servers: Servers, *arguments: str) -> Any:
     done = servers.pwf(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def running(servers: Servers, folder: Path) -> str:
+    """A run whose task runs, until there is a file "end" in ``folder``."""
+    run: str = answer(servers, "publish", "cli_flows.held", json.dumps(str(folder)))["run_id"]
+    eventually((folder / "runs").exists, END_S)
+    assert answer(servers, "show", run)["calls"][0]["state"] == "running"
+    return run
 
 
 def test_from_publish_to_result(servers: Servers, tmp_path: Path) -> None:
@@ -61,10 +68,12 @@ def test_a_run_is_cancelled(servers: Servers, tmp_path: Path) -> None:
 
 
 def test_sigterm_lets_tasks_end_within_the_grace(servers: Servers, tmp_path: Path) -> None:
-    with workers(servers, tmp_path, [[APP]]) as (worker,):
-        run = answer(servers, "publish", "cli_flows.slow", "1.5")["run_id"]
-        eventually(lambda: answer(servers, "show", run)["calls"][0]["state"] == "running", END_S)
-        assert worker.terminate() == 0
+    with workers(servers, tmp_path, [[APP, "--grace", "600"]]) as (worker,):
+        run = running(servers, tmp_path)
+        worker.process.send_signal(signal.SIGTERM)
+        eventually(lambda: any("stopping" in line for line in worker.lines), END_S)
+        (tmp_path / "end").touch()
+        assert worker.process.wait(END_S) == 0
         assert answer(servers, "show", run)["result"]["attempt"] == 1
 
 
@@ -72,22 +81,19 @@ def test_sigterm_lets_tasks_end_within_the_grace(servers: Servers, tmp_path: Pat
 def test_what_runs_longer_than_the_grace_goes_to_another_worker_at_once(
     servers: Servers, tmp_path: Path, processes: str
 ) -> None:
-    with workers(servers, tmp_path, [[APP, "--lease", "60", "--grace", "0.2", "--processes", processes]]) as (worker,):
-        run = answer(servers, "publish", "cli_flows.slow", "30")["run_id"]
-        eventually(lambda: answer(servers, "show", run)["calls"][0]["state"] == "running", END_S)
-        begun = time.monotonic()
+    """It would run for minutes, and so long would its lease hold."""
+    with workers(servers, tmp_path, [[APP, "--lease", "600", "--grace", "0.2", "--processes", processes]]) as (worker,):
+        run = running(servers, tmp_path)
         assert worker.terminate() == 0
-        assert time.monotonic() - begun < 5
         worker.start()
         worker.wait_until_ready()
-        eventually(lambda: answer(servers, "show", run)["status"] == "completed", 20)
+        eventually(lambda: answer(servers, "show", run)["status"] == "completed", END_S)
         assert answer(servers, "show", run)["result"]["attempt"] == 2
 
 
 def test_a_second_sigterm_is_a_crash(servers: Servers, tmp_path: Path) -> None:
     with workers(servers, tmp_path, [[APP]]) as (worker,):
-        run = answer(servers, "publish", "cli_flows.slow", "30")["run_id"]
-        eventually(lambda: answer(servers, "show", run)["calls"][0]["state"] == "running", END_S)
+        running(servers, tmp_path)
         worker.process.send_signal(signal.SIGTERM)
         eventually(lambda: any("stopping" in line for line in worker.lines), END_S)
         assert worker.terminate() == 1

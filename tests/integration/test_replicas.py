@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from pwf_runtime import StoreUnavailable, Workflow, call, result
 from pwf_runtime.client import Client, connect, connections
@@ -15,13 +17,13 @@ from pwf_runtime.core import keys as k
 from pwf_runtime.core.ids import ROOT_CALL
 from pwf_runtime.core.txn import Add, Get, Is, Put, Txn
 from pwf_runtime.store.redis import RedisStore
-from pwf_runtime.transport.rabbitmq import depth
 from pwf_runtime.worker import Worker
 from tests.servers.redis import RedisServer
 
 from .processes import END_S, Servers, eventually
 
-STRICT = Settings(timeout=5.0, lease=5.0, wait_replicas=1, wait_timeout=0.2)
+STRICT = Settings(timeout=END_S, lease=5.0, wait_replicas=1, wait_timeout=0.2)
+IMPATIENT = structs.replace(STRICT, timeout=1.0)
 
 
 class Pair:
@@ -64,8 +66,10 @@ def pair(running: Pair) -> Pair:
 @contextmanager
 def opened(pair: Pair, replicas: int = 1, timeout: float = 0.2) -> Iterator[RedisStore]:
     store = RedisStore(pair.master.url, replicas=replicas, replicas_timeout=timeout)
-    yield store
-    store.close()
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 def add(run_id: str = "run") -> Txn:
@@ -73,7 +77,7 @@ def add(run_id: str = "run") -> Txn:
 
 
 def test_what_a_replica_has_got_is_done(pair: Pair) -> None:
-    with opened(pair) as store:
+    with opened(pair, timeout=END_S) as store:
         assert [reply.replies for reply in store.txns([add(), add()])] == [(1,), (2,)]
         store.index_add("timers", [(b"a", 5), (b"b", 7)])
         store.index_remove("timers", [b"a"])
@@ -87,11 +91,17 @@ def test_what_a_replica_has_got_is_done(pair: Pair) -> None:
 def test_what_too_few_have_got_is_an_unknown_outcome(pair: Pair, replicas: int) -> None:
     if replicas == 1:
         pair.replica.pause()
+    said = rf"{replicas - 1} of {replicas} replicas of Redis at .* after 0.2 s; it counts as not known"
     with opened(pair, replicas) as store:
-        for asked in (lambda: store.txns([add()]), lambda: store.index_add("timers", [(b"a", 5)])):
-            said = rf"{replicas - 1} of {replicas} replicas of Redis at .* after 0.2 s; it counts as not known"
-            with pytest.raises(StoreUnavailable, match=said):
-                asked()
+        eventually(lambda: re.search(said, refusal(lambda: store.txns([add()]))), END_S)
+        eventually(lambda: re.search(said, refusal(lambda: store.index_add("timers", [(b"a", 5)]))), END_S)
+
+
+def refusal(ask: Callable[[], Any]) -> str:
+    """What is said. On a busy machine the replica that is there may also have been too late."""
+    with pytest.raises(StoreUnavailable) as raised:
+        ask()
+    return str(raised.value)
 
 
 def test_what_is_found_done_already_counts_only_once_a_replica_has_it(pair: Pair) -> None:
@@ -183,10 +193,13 @@ def test_nothing_is_published_while_the_replica_is_away_and_all_goes_on_when_it_
         before = waits(pair)
         run = client.publish(first)
         eventually(lambda: committed(pair, run.id) and waits(pair) >= before + 6, END_S)
-        assert depth(servers.amqp_url, following.name) == 0
-        with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
-            client.publish(first, run_id="another")
+        assert servers.depth(following.name) == 0
+        with (
+            connect(app, servers.amqp_url, pair.master.url, settings=IMPATIENT) as impatient,
+            pytest.raises(StoreUnavailable, match="0 of 1 replicas"),
+        ):
+            impatient.publish(first, run_id="another")
         pair.connect()
-        eventually(lambda: depth(servers.amqp_url, following.name) == 1, END_S)
+        eventually(lambda: servers.depth(following.name) == 1, END_S)
     with working(servers, pair, following) as client:
         assert client.wait(run.id, END_S).result == "done"

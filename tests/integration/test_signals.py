@@ -4,7 +4,6 @@ killed, to a run that has stranded."""
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from pwf_runtime.client import Client, connect
 
 from .dying import SETTINGS, SIGNAL_ID, app
 from .processes import END_S, Servers, eventually, workers
-from .test_incident import dying_workers, replay
+from .test_incident import dying_workers, one_was_killed, replay
 from .test_on_servers import working
 
 APP = "tests.integration.dying:app"
@@ -35,17 +34,21 @@ def waits(client: Client, run: str) -> None:
     eventually(lambda: client.describe(run).joins and not client.describe(run).calls, END_S)
 
 
-@pytest.mark.parametrize("task", ["wait", "wait_later"])
-def test_a_signal_before_and_after_its_join_is_armed(servers: Servers, tmp_path: Path, task: str) -> None:
-    with workers(servers, tmp_path, [[APP]]), connected(servers) as client:
-        run = client.publish(task, "l", run_id=f"run-{task}")
-        if task == "wait":
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_signal_before_and_after_its_join_is_armed(servers: Servers, tmp_path: Path, when: str) -> None:
+    with workers(servers, tmp_path, [[APP]]) as (worker,), connected(servers) as client:
+        if when == "before":
+            assert worker.terminate() == 0  # and leaves its queue
+        run = client.publish("wait", "l", run_id=f"signal-{when}")
+        if when == "after":
             waits(client, run.id)
             shown = servers.pwf("show", run.id).stdout
             assert "the signal right from outside 0/1" in shown
             assert "waits for the signal right from outside" in servers.pwf("explain", run.id).stdout
         assert send(servers, run.id, "--signal-id", SIGNAL_ID) == {"signal_id": SIGNAL_ID, "created": True}
-        assert (task == "wait") or not client.describe(run.id).joins
+        if when == "before":
+            assert not client.describe(run.id).joins
+            worker.start()
         assert run.wait(END_S).result == ["l", "r"]
         assert send(servers, run.id, "--signal-id", SIGNAL_ID)["created"] is False
         late = servers.pwf("signal", run.id, "right")
@@ -59,7 +62,7 @@ def test_a_worker_killed_between_a_signal_and_its_end(servers: Servers, tmp_path
         waits(client, run.id)
         send(servers, run.id, "--signal-id", SIGNAL_ID)
         assert run.wait(END_S).result == ["l", "r"]
-        assert [each.poll() for each in running].count(-signal.SIGKILL) == 1
+        assert one_was_killed(running)
         send(servers, run.id, "--signal-id", SIGNAL_ID)
     path = tmp_path / "incident.toml"
     path.write_text(servers.pwf("export", "killed", "--apps", APP).stdout)
