@@ -7,17 +7,15 @@ a second one, in vain, until it times out.
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
-from pwf_runtime import Context, Event, Workflow, call, emit, join, result
+from pwf_runtime import Event, Workflow, call, emit, join, result
 
 users = Workflow("kill_users")
 documents = Workflow("kill_documents")
 
 TASK_S = 0.15
 SECOND_FINALIZE_S = 1.0
-HOLD_S = 600.0
 
 
 @users.task
@@ -66,15 +64,6 @@ def once(data: list[list[str]]) -> Any:
 @users.task
 def twice() -> Any:
     return result({"finalized": "twice"})
-
-
-@users.task
-def hold(data: str, ctx: Context) -> Any:
-    """Its first attempt says that it runs, and runs until its worker is killed."""
-    if ctx.attempt == 1:
-        Path(data).touch()
-        time.sleep(HOLD_S)
-    return result("taken over")
 
 
 def start_of(number: int) -> dict[str, str]:

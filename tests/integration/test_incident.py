@@ -27,9 +27,8 @@ from pwsim.world.naming import TraceStep
 
 from .dying import SETTINGS, app
 from .processes import END_S, ROOT, START_S, Servers, eventually, workers
-from .registrations import start_of
 from .test_on_servers import working
-from .test_trace import APPS, RUNS, kill_in_turn
+from .test_trace import APPS, caught_at_work, kill_in_turn
 
 DATA = {"left": "l", "right": "r"}
 
@@ -174,13 +173,13 @@ def test_the_oldest_facts_give_way(servers: Servers, limit: int) -> None:
 
 
 def test_what_killed_workers_left_behind_is_re_enacted(servers: Servers, tmp_path: Path) -> None:
-    """Twenty runs on workers that are killed in turn: nearly every fact comes about again, and no law is broken."""
+    """Runs on workers that are killed in turn: nearly every fact comes about again, and no law is broken."""
     command = [*APPS, "--lease", "2", "--concurrency", "3", "--recovery", "3", "--history", "200"]
     with (
         workers(servers, tmp_path, [command, command]) as running,
         connect((), servers.amqp_url, servers.redis_url, settings=Settings(timeout=20.0)) as client,
     ):
-        runs = client.publish_many([("kill_users.register_user", start_of(n), f"run-{n}") for n in range(RUNS)])
+        runs = caught_at_work(running, client)
         kill_in_turn(running, client)
         assert {run.wait(END_S).status for run in runs} == {"completed"}
     store, _ = connections(servers.amqp_url, servers.redis_url, SETTINGS)
@@ -194,6 +193,6 @@ def test_what_killed_workers_left_behind_is_re_enacted(servers: Servers, tmp_pat
         count, missing = count + len(scenario.facts), missing + len(enacted.missing)
         faults += len(enacted.schedule.faults)
     store.close()
-    print(f"{count} facts of {RUNS} runs, {missing} of them did not come about; {faults} faults")
+    print(f"{count} facts of {len(runs)} runs, {missing} of them did not come about; {faults} faults")
     assert faults > 0
     assert missing <= count / 20

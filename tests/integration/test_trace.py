@@ -7,14 +7,16 @@ Two processes share one file, as they do with ``--processes``. What is refused, 
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from pwf_runtime import trace
-from pwf_runtime.client import Client, connect
+from pwf_runtime.client import Client, RunHandle, connect
 from pwf_runtime.config import Settings
 
 from .processes import END_S, ROOT, Servers, WorkerProcess, eventually, workers
@@ -32,11 +34,36 @@ def pwsim(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=END_S, check=False)
 
 
+def caught_at_work(running: list[WorkerProcess], client: Client) -> list[RunHandle]:
+    """Begin runs, and as many more as it takes until workers that stand still have claimed a call. They stand, and are
+    to be killed."""
+    runs = client.publish_many([("kill_users.register_user", start_of(n), f"run-{n}") for n in range(RUNS)])
+
+    def caught() -> bool:
+        _tell(running, signal.SIGSTOP)
+        for each in running:
+            os.waitid(os.P_PID, each.process.pid, os.WSTOPPED)
+        if any(call.state == "running" for run in runs for call in client.describe(run.id).calls):
+            return True
+        _tell(running, signal.SIGCONT)
+        number = len(runs)
+        runs.append(client.publish("kill_users.register_user", start_of(number), run_id=f"run-{number}"))
+        return False
+
+    eventually(caught, ALL_S)
+    return runs
+
+
+def _tell(running: list[WorkerProcess], number: signal.Signals) -> None:
+    for each in running:
+        each.process.send_signal(number)
+
+
 def kill_in_turn(running: list[WorkerProcess], client: Client) -> int:
     """Until all runs have ended, but so often at least."""
     chance = random.Random(11)
     kills, end = 0, time.monotonic() + ALL_S
-    while kills < LEAST_KILLS or [run for run in client.admin.runs(RUNS * 2) if run.status == "running"]:
+    while kills < LEAST_KILLS or [run for run in client.admin.runs(RUNS * 10) if run.status == "running"]:
         assert time.monotonic() < end, "the runs do not end"
         time.sleep(chance.uniform(0.5, 1.0))
         if kills < 3 * LEAST_KILLS:
@@ -55,13 +82,10 @@ def test_the_pure_machine_accepts_what_killed_workers_recorded(servers: Servers,
         workers(servers, tmp_path, [command, command]) as running,
         connect((), servers.amqp_url, servers.redis_url, settings=Settings(timeout=20.0)) as client,
     ):
-        held = client.publish("kill_users.hold", str(tmp_path / "held"))
-        eventually((tmp_path / "held").exists, END_S)
-        runs = client.publish_many([("kill_users.register_user", start_of(n), f"run-{n}") for n in range(RUNS)])
+        runs = caught_at_work(running, client)
         kills = kill_in_turn(running, client)
         for number, run in enumerate(runs):
             assert run.wait(END_S).result == end_of(number)
-        assert held.wait(END_S).result == "taken over"
         assert [worker.terminate() for worker in running] == [0, 0]
     found = pwsim("check", "--json", str(file))
     told = json.loads(found.stdout)
