@@ -24,7 +24,8 @@ from pwf_runtime.worker import Worker
 app = Workflow("incident")
 SIGNAL_ID = "receipt-7"
 CALLS = {"begin": ROOT_CALL, "left": derive(ROOT_CALL, "c0"), "signal": signal_call(SIGNAL_ID)}
-SETTINGS = Settings(lease=1.0, history=50, recovery=3.0)
+SETTINGS = Settings(lease=1.0, history=50, recovery=3600.0)
+"""The recovery scan is kept out: where the machine stalls it would add to what happens."""
 
 
 @app.task
