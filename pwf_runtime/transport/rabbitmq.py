@@ -44,6 +44,7 @@ from .base import Delivery, Down, Lost, Publication, Refused, Sink, TransportEve
 QueueType: TypeAlias = Literal["quorum", "classic"]
 NEVER_REACHED = 2**31 - 1
 OLDEST = (3, 10)
+LOOK_S = 5.0  # how long a tool waits for its own connection
 
 _log = logging.getLogger(__name__)
 
@@ -355,7 +356,7 @@ def _judge_version(version: str) -> Finding:
 def _short_connection(url: str) -> Any:
     quiet_pika()
     found = parameters(url)
-    found.socket_timeout = found.stack_timeout = 5.0
+    found.socket_timeout = found.stack_timeout = LOOK_S
     try:
         return pika.BlockingConnection(found)
     except (pika.exceptions.AMQPError, AMQPConnectorException, OSError) as error:

@@ -20,6 +20,7 @@ from pwf_runtime.store.memory import MemoryStore
 from pwf_runtime.store.redis import RedisStore
 
 RUN = "user-42"
+TIMEOUT_S = 60.0  # what stands for many operations is one transaction, and the machine may be busy
 
 
 class SettableClock:
@@ -87,7 +88,7 @@ def imitation() -> Iterator[Arm]:
 
 
 def real(url: str) -> Iterator[Arm]:
-    yield from _on_redis("redis", lambda: redis.Redis.from_url(url), lambda _: RedisStore(url))
+    yield from _on_redis("redis", lambda: redis.Redis.from_url(url), lambda _: RedisStore(url, timeout=TIMEOUT_S))
 
 
 def _on_redis(name: str, client: Callable[[], Any], store: Callable[[Any], RedisStore]) -> Iterator[Arm]:

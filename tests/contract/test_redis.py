@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import get_args
 
 import fakeredis
@@ -39,7 +39,7 @@ def txn(*then: Op) -> Txn:
 
 @pytest.fixture
 def store(redis_url: str) -> Iterator[RedisStore]:
-    store = RedisStore(redis_url)
+    store = RedisStore(redis_url, timeout=WAIT_S)
     yield store
     store.close()
 
@@ -56,7 +56,7 @@ def server(*options: str) -> Iterator[RedisServer]:
 
 
 @contextmanager
-def opened(url: str, timeout: float = 5.0) -> Iterator[RedisStore]:
+def opened(url: str, timeout: float = WAIT_S) -> Iterator[RedisStore]:
     store = RedisStore(url, timeout=timeout)
     try:
         yield store
@@ -423,7 +423,7 @@ def test_a_wrong_url_does_not_give_the_password_away(url: str) -> None:
     ],
 )
 def test_a_right_url_names_its_server(url: str, server: str) -> None:
-    with opened(url) as store:
+    with closing(RedisStore(url)) as store:
         assert store.server == server
         options = store._redis.connection_pool.connection_kwargs
         assert options["retry"].get_retries() == 0

@@ -720,7 +720,10 @@ def test_a_quorum_queue_never_drops_a_message_for_its_deliveries(rabbit: Rig) ->
 
 
 @servers
-def test_check_finds_a_server_and_what_is_wrong_with_the_way_to_it(amqp_url: str) -> None:
+def test_check_finds_a_server_and_what_is_wrong_with_the_way_to_it(
+    amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pwf_runtime.transport.rabbitmq.LOOK_S", WAIT_S)
     assert [finding.level for finding in check(amqp_url)] == ["ok", "ok"]
     assert "guest:guest" not in check(amqp_url)[0].message
     [refused] = check(amqp_url.replace("guest:guest", "guest:wrong"))
