@@ -94,7 +94,7 @@ class RedisServer:
 
     def client(self) -> redis.Redis:
         """A client of its own, to look behind the store's back. Close it."""
-        return redis.Redis(port=self.port, host="127.0.0.1", retry=Retry(NoBackoff(), 0))
+        return redis.Redis(port=self.port, host="127.0.0.1", socket_timeout=START_S, retry=Retry(NoBackoff(), 0))
 
     @property
     def _log(self) -> Path:
