@@ -154,12 +154,15 @@ class LeavesNothing(Law):
 class Listed(Law):
     """What needs somebody, and what is over, is on the list that people read: dead calls, and runs that have ended.
 
-    Not where a run was cancelled, which the one who cancels sees to.
+    Not where a run was cancelled, which the one who cancels sees to; nor where the store fell back, perhaps between two
+    writes of a list, which are no part of a run's transactions: what a list lacks then, the run itself still tells.
     """
 
     name, title = "L10", "what has died or ended is listed"
 
     def ends(self, world: World) -> None:
+        if world.struck(*f.FORGETS):
+            return
         dead, finished = (world.store.indexes.get(index, {}) for index in (e.DEAD, e.FINISHED))
         for call in world.history.calls.values():
             is_there = world.history.status.get(call.key[0]) == k.RUNNING

@@ -115,18 +115,24 @@ def _without(txn: Txn, compare: Compare) -> Txn:
 
 
 class Trial(Struct, frozen=True):
-    """A workflow, its first task with its data, families of faults, and how many of these in the default order."""
+    """A workflow, its first task with its data, families of faults, and how many of these in the default order.
+
+    So many ``runs`` are begun, and ``signals`` are sent to the first.
+    """
 
     app: Workflow
     task: str
     data: int
     families: str | None = None
     faults: int = 1
+    runs: int = 1
+    signals: tuple[tuple[str, Any], ...] = ()
 
-    def report(self, protocol: Protocol, strategy: str) -> Report:
-        """What a campaign finds: ``faults`` in the default order, or random orders."""
-        program = Program([self.app], [(self.task, self.data)], protocol=protocol)
-        return Campaign(program, strategy=strategy, faults=self.families, max_faults=self.faults, runs=RUNS).run()
+    def report(self, protocol: Protocol, strategy: str, schedules: int = RUNS) -> Report:
+        """What a campaign finds: ``faults`` in the default order, or so many random schedules."""
+        starts = [(self.task, self.data + number) for number in range(self.runs)]
+        program = Program([self.app], starts, protocol=protocol, signals=self.signals)
+        return Campaign(program, strategy=strategy, faults=self.families, max_faults=self.faults, runs=schedules).run()
 
 
 TRIALS = (

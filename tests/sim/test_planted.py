@@ -14,7 +14,7 @@ from pwsim.campaign import Campaign
 from pwsim.explore import faults as every_fault
 from pwsim.laws import ALL, Law, Watch
 from pwsim.laws.calls import CommitsOnce
-from pwsim.planted import PLANTED, Planted, compares, convict, protocol_of
+from pwsim.planted import PLANTED, Planted, compares, convict, protocol_of, swaps
 from pwsim.planted.golden import GO_PUBSUB_WORKFLOW
 from pwsim.program import Program, Protocol
 from pwsim.runner import play
@@ -139,3 +139,37 @@ def test_a_compare_that_is_taken_out_is_missed(compare: compares.Compare) -> Non
 
 def test_what_is_called_redundant_exists() -> None:
     assert set(compares.REDUNDANT) <= {str(compare) for compare in compares.compares()}
+
+
+# ── every order of two effects is needed ──────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("swap", swaps.CONVICTED, ids=str)
+def test_two_effects_the_other_way_round_break_the_law_that_was_named(swap: swaps.Swap) -> None:
+    violation = swaps.convict(swap)
+    assert violation is not None, f"nothing notices {swap}: is the order needed?"
+    assert violation.law == swaps.CONVICTED[swap][1], violation.sentence
+
+
+@pytest.mark.parametrize("trial", dict.fromkeys(trial for trial, _ in swaps.CONVICTED.values()), ids=repr)
+def test_production_keeps_the_laws_where_a_swap_breaks_one(trial: compares.Trial) -> None:
+    for strategy in ("faults", "random"):
+        assert trial.report(Protocol(), strategy, swaps.RUNS).violations == []
+
+
+@pytest.mark.parametrize("swap", swaps.UNNOTICED, ids=str)
+def test_a_swap_that_is_said_to_be_unnoticed_is(swap: swaps.Swap) -> None:
+    for trial in SWAPPABLE:
+        assert trial.report(swaps.swapped(swap), "faults").violations == [], "what is said of it is wrong"
+
+
+def test_every_swap_is_either_convicted_or_explained() -> None:
+    found: set[swaps.Swap] = set()
+    for trial in (*compares.TRIALS, *dict.fromkeys(trial for trial, _ in swaps.CONVICTED.values())):
+        for strategy in ("faults", "random"):
+            trial.report(swaps.noting(found), strategy)
+    assert sorted(found) == sorted([*swaps.CONVICTED, *swaps.UNNOTICED])
+    assert not swaps.CONVICTED.keys() & swaps.UNNOTICED.keys()
+
+
+SWAPPABLE = [trial for trial in dict.fromkeys(trial for trial, _ in swaps.CONVICTED.values()) if trial.faults == 1]
