@@ -22,7 +22,7 @@ from .core.steps import Snapshot, Steps, read_snapshot, snapshot
 from .core.txn import Add, Delete, Expire, Get, Is, Put, Txn
 from .core.wire import decode_dead, decode_failure, decode_record, encode, number
 from .courier import Courier
-from .describe import no_such_call, read_fields, unknown_run
+from .describe import dead_calls, no_such_call, read_fields, unknown_run
 from .errors import UsageError
 from .store.base import Store
 
@@ -127,7 +127,7 @@ class Admin:
                 raise unknown_run(run_id)
             if status != k.CANCELLED:
                 raise UsageError(f"run {run_id!r} has ended already: it is {status.decode()}")
-        calls = [field[2:-2] for field, value in read_fields(self._store, run_id).items() if _is_dead(field, value)]
+        calls = dead_calls(read_fields(self._store, run_id))
         self._store.index_remove(DEAD, [encode((run_id, call)) for call in calls])
         self._store.index_add(FINISHED, [(run_id.encode(), now_ms)])
         self._store.index_remove(OPEN, [run_id.encode()])
@@ -279,10 +279,6 @@ class Admin:
             if _key(member) == key:
                 return member, decode_kept(member)
         raise UsageError(f"there is no unreadable message {key!r}: `pwf dead list` lists those that there are")
-
-
-def _is_dead(field: str, value: bytes) -> bool:
-    return value == k.DEAD and field.startswith("c:") and field.endswith(":s")
 
 
 def _key(member: bytes) -> str:

@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     _signal(command("signal", "send_signal", "Bring an event into a run from outside."))
     _export(command("export", "export", "Write what happened in a run as a scenario for `pwsim replay`."))
     _dead(commands, command)
+    command("relist", "relist", "Put every run and dead call on its list again, after Redis lost some of its lists.")
     command("doctor", "doctor", "Check both servers and their settings.")
     return top
 

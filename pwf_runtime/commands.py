@@ -19,10 +19,13 @@ import msgspec
 from . import supervise
 from .cli import FAILED, OK
 from .client import Client, connections
+from .clock import SystemClock
 from .config import Settings, amqp_url, redis_url, wait_replicas
 from .describe import RunDescription, named
 from .doctor import Finding
 from .errors import PwfError, ServerRefused, UsageError
+from .relist import Relisted
+from .relist import relist as relist_all
 from .worker import Worker
 from .workflow import Workflow
 
@@ -226,6 +229,23 @@ def export(chosen: Namespace) -> int:
         store.close()
     put({"run_id": chosen.run, "scenario": text} if chosen.json else text.rstrip("\n"), chosen)
     return OK
+
+
+def relist(chosen: Namespace) -> int:
+    from .store.redis import RedisStore
+
+    store = RedisStore(redis_url(chosen.redis), replicas=wait_replicas(CLIENT))
+    try:
+        found = relist_all(store, SystemClock().now_ms())
+    finally:
+        store.close()
+    put(found if chosen.json else _relisted(found), chosen)
+    return OK
+
+
+def _relisted(found: Relisted) -> str:
+    text = f"{found.runs} runs; listed again: {found.open} open, {found.ended} ended, {found.dead} dead calls"
+    return text + (f"; {found.damaged} cannot be read: `pwf runs` lists them" if found.damaged else "")
 
 
 # ── dead calls and unreadable messages ────────────────────────────────────────────────────────

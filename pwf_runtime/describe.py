@@ -163,6 +163,11 @@ def read_fields(store: Store, run_id: str) -> dict[str, bytes]:
             return fields
 
 
+def dead_calls(fields: dict[str, bytes]) -> list[str]:
+    """The ids of the dead calls among a run's fields."""
+    return [name[2:-2] for name, value in fields.items() if value == k.DEAD and name[:2] == "c:" and name[-2:] == ":s"]
+
+
 def signals(fields: dict[str, bytes]) -> list[Signal]:
     """The signals among a run's fields, in the order of their senders' clocks."""
     received = [decode_signal(value) for field, value in fields.items() if field.startswith(k.received(""))]

@@ -9,7 +9,7 @@ One test body, ``tests/contract/test_store.py``, holds every implementation to t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from ..core.txn import Txn, TxnReply
@@ -44,6 +44,13 @@ class Store(Protocol):
 
     def index_size(self, index: str) -> int:
         """How many members it has."""
+        ...
+
+    def run_ids(self) -> Iterator[str]:
+        """The id of each run that has fields, at least once. Others may come and go while one reads.
+
+        Raises StoreUnavailable, also in the middle.
+        """
         ...
 
     def close(self) -> None:

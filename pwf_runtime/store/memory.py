@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..clock import Clock
@@ -76,6 +76,12 @@ class MemoryStore:
     def index_size(self, index: str) -> int:
         with self._lock:
             return len(self.indexes.get(index, {}))
+
+    def run_ids(self) -> Iterator[str]:
+        with self._lock:
+            self._expire(self.clock.now_ms())
+            ids = [run_id for run_id, run in self.runs.items() if run.fields]
+        yield from ids
 
     def close(self) -> None:
         """Nothing to give up."""

@@ -15,7 +15,9 @@ replicas have got a write, where that is asked for.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from importlib.resources import files
 from typing import Any, TypeAlias, TypeVar
 
@@ -35,6 +37,9 @@ Step: TypeAlias = Sequence[Any]  # one operation of the plan: its name, then wha
 
 SCRIPT = files(__package__).joinpath("txn.lua").read_text(encoding="utf-8")
 SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()  # the name by which Redis keeps it
+
+
+SCAN_AT_ONCE = 1_000
 
 
 class RedisStore:
@@ -103,6 +108,16 @@ class RedisStore:
 
     def index_size(self, index: str) -> int:
         return int(self._ask(lambda: self._redis.zcard(self._index(index))))
+
+    def run_ids(self) -> Iterator[str]:
+        cursor = 0
+        while True:
+            ask = partial(self._redis.scan, cursor, match=f"{_literally(self._prefix)}:{{*}}", count=SCAN_AT_ONCE)
+            cursor, keys = self._ask(ask)
+            for key in keys:
+                yield _from_key(key.decode()[len(self._prefix) + 2 : -1])
+            if not cursor:
+                return
 
     def close(self) -> None:
         self._redis.close()
@@ -207,8 +222,7 @@ class RedisStore:
 
     def _encode(self, txn: t.Txn, otherwise: Iterable[t.Op]) -> list[Any]:
         """The arguments of the script: number of keys, keys, plan, values. ``txn.lua`` says what they mean."""
-        run_id = txn.run_id.replace("%", "%25").replace("{", "%7B").replace("}", "%7D") or "%"  # '{}' is no hash tag
-        draft = _Draft(f"{self._prefix}:{{{run_id}}}")
+        draft = _Draft(f"{self._prefix}:{{{_in_key(txn.run_id)}}}")
         fields: list[str] = []
         expected: list[int | bool] = []
         tokens: list[str | bool] = []
@@ -228,6 +242,19 @@ class RedisStore:
         fields += otherwise_sums
         plan = _to_json((fields, expected, tokens, len(then_sums), len(otherwise_sums), then, instead))
         return [len(draft.keys), *draft.keys, plan, *draft.values]
+
+
+def _in_key(run_id: str) -> str:
+    return run_id.replace("%", "%25").replace("{", "%7B").replace("}", "%7D") or "%"  # '{}' is no hash tag
+
+
+def _from_key(written: str) -> str:
+    return "" if written == "%" else written.replace("%7D", "}").replace("%7B", "{").replace("%25", "%")
+
+
+def _literally(text: str) -> str:
+    """As a pattern of Redis that matches nothing else."""
+    return re.sub(r"([*?\[\]\\^-])", r"\\\1", text)
 
 
 def _reply(connection: Any) -> Any:

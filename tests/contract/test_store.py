@@ -500,6 +500,24 @@ def test_a_damaged_run_holds_up_no_other(arm: Arm) -> None:
     assert [everything(arm.store, run)["n"] for run in "abcde"] == [b"1", b"much", b"1", b"much", b"1"]
 
 
+# ── which runs there are ──────────────────────────────────────────────────────────────────────
+
+
+def test_every_run_that_has_fields_is_named_as_it_was_given(arm: Arm) -> None:
+    strange = ["{", "}", "{}", "%", "%7B", "100%", "a:l:b", "a*b?[c]", "ü", "x" * 200]
+    for run_id in [*strange, *[f"run {i}" for i in range(1_500)]]:
+        arm.store.txns([Txn("try", run_id, then=(Put("a", b"1"),))])
+    arm.store.txns([Txn("try", "only a lease", then=(Lease("l", "t", 60_000),))])
+    arm.store.txns([Txn("try", "run 3", then=(Delete(("a",)),))])
+    arm.store.index_add("open", [(b"listed and not there", 1)])
+    found = list(arm.store.run_ids())
+    assert set(found) == {*strange, *[f"run {i}" for i in range(1_500) if i != 3]}
+
+
+def test_no_run_is_named_where_there_is_none(arm: Arm) -> None:
+    assert list(arm.store.run_ids()) == []
+
+
 # ── indexes ───────────────────────────────────────────────────────────────────────────────────
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from .processes import END_S, Servers, eventually, workers
 
 APP = "tests.integration.flows:app"
+LISTS = ("open", "finished", "dead")
 
 
 def answer(servers: Servers, *arguments: str) -> Any:
@@ -41,6 +44,23 @@ def test_from_publish_to_result(servers: Servers, tmp_path: Path) -> None:
         assert (unknown.returncode, "there is no run 'nobody'" in unknown.stderr) == (2, True)
         assert worker.terminate() == 0
     assert [line for line in worker.lines if "INFO" not in line] == ["ready"]
+
+
+def test_lists_that_redis_lost_are_made_again(servers: Servers, tmp_path: Path) -> None:
+    with workers(servers, tmp_path, [[APP]]):
+        servers.pwf("publish", "cli_flows.hello", '"you"', "--run-id", "ended", "--wait")
+        servers.pwf("publish", "cli_flows.picky", json.dumps(str(tmp_path / "no")), "--run-id", "dead", "--wait")
+        db = redis.Redis.from_url(servers.redis_url)
+        eventually(lambda: [db.zcard(f"pwf:{index}") for index in LISTS] == [1, 1, 1], END_S)
+    with closing(db):
+        db.delete(*[f"pwf:{index}" for index in LISTS])
+    assert answer(servers, "runs") == answer(servers, "dead", "list")["calls"] == []
+    found = servers.pwf("relist")
+    assert (found.returncode, found.stdout) == (0, "2 runs; listed again: 1 open, 1 ended, 1 dead calls\n")
+    runs = answer(servers, "runs")
+    assert [(run["run_id"], run["status"]) for run in runs] == [("dead", "running"), ("ended", "completed")]
+    assert [call["run_id"] for call in answer(servers, "dead", "list")["calls"]] == ["dead"]
+    assert answer(servers, "relist") == {"runs": 2, "open": 0, "ended": 0, "dead": 0, "damaged": 0}
 
 
 def test_a_dead_call_is_shown_and_redriven(servers: Servers, tmp_path: Path) -> None:

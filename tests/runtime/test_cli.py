@@ -51,7 +51,16 @@ def test_an_unknown_word_ends_with_2(arguments: list[str], capsys: pytest.Captur
 
 @pytest.mark.parametrize(
     "arguments",
-    [["runs"], ["show", "x"], ["explain", "x"], ["cancel", "x"], ["dead", "list"], ["doctor"], ["publish", "q.t", "1"]],
+    [
+        ["runs"],
+        ["show", "x"],
+        ["explain", "x"],
+        ["cancel", "x"],
+        ["dead", "list"],
+        ["doctor"],
+        ["relist"],
+        ["publish", "q.t", "1"],
+    ],
 )
 def test_servers_that_are_down_end_with_1_soon(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     begun = time.monotonic()
