@@ -26,7 +26,7 @@ _ENDED = (k.COMPLETED, k.STRANDED, k.CANCELLED)
 
 
 class Relisted(Struct, frozen=True):
-    """How many runs there are, and how many runs and dead calls were put on a list. A run that cannot be read is
+    """How many runs were looked at, and how many runs and dead calls were put on a list. A run that cannot be read is
     counted as ``damaged``; `pwf show` says why."""
 
     runs: int = 0
@@ -52,6 +52,7 @@ def relist(store: Store, now_ms: int) -> Relisted:
                 for index, member, since in _belongs(store, run_id, summary, now_ms):
                     if member not in listed[index]:
                         entries[index].append((member, since))
+                        listed[index].add(member)  # a run can be named twice while keys come and go
             except (RunDamaged, ValueError):  # ValueError: text where a number should be
                 damaged += 1
         _add(store, entries)
