@@ -245,7 +245,9 @@ def relist(chosen: Namespace) -> int:
 
 def _relisted(found: Relisted) -> str:
     text = f"{found.runs} runs; listed again: {found.open} open, {found.ended} ended, {found.dead} dead calls"
-    return text + (f"; {found.damaged} cannot be read: `pwf runs` lists them" if found.damaged else "")
+    return "\n".join(
+        [text, *[f"run {run_id} cannot be read: `pwf show {run_id}` says why" for run_id in found.damaged]]
+    )
 
 
 # ── dead calls and unreadable messages ────────────────────────────────────────────────────────

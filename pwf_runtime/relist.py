@@ -26,14 +26,14 @@ _ENDED = (k.COMPLETED, k.STRANDED, k.CANCELLED)
 
 
 class Relisted(Struct, frozen=True):
-    """How many runs were looked at, and how many runs and dead calls were put on a list. A run that cannot be read is
-    counted as ``damaged``; `pwf show` says why."""
+    """How many runs were looked at, and how many runs and dead calls were put on a list. ``damaged``: the ids of those
+    that cannot be read; `pwf show` says why."""
 
     runs: int = 0
     open: int = 0
     ended: int = 0
     dead: int = 0
-    damaged: int = 0
+    damaged: tuple[str, ...] = ()
 
 
 def relist(store: Store, now_ms: int) -> Relisted:
@@ -42,7 +42,7 @@ def relist(store: Store, now_ms: int) -> Relisted:
     Raises StoreUnavailable; what was put on a list until then stays there, and doing it again is safe.
     """
     listed = {index: _members(store, index) for index in (OPEN, FINISHED, DEAD)}
-    runs = damaged = 0
+    runs, damaged = 0, dict[str, None]()
     missing: dict[str, int] = dict.fromkeys(listed, 0)
     for ids in _batches(store.run_ids()):
         runs += len(ids)
@@ -54,11 +54,11 @@ def relist(store: Store, now_ms: int) -> Relisted:
                         entries[index].append((member, since))
                         listed[index].add(member)  # a run can be named twice while keys come and go
             except (RunDamaged, ValueError):  # ValueError: text where a number should be
-                damaged += 1
+                damaged[run_id] = None
         _add(store, entries)
         for index, added in entries.items():
             missing[index] += len(added)
-    return Relisted(runs, missing[OPEN], missing[FINISHED], missing[DEAD], damaged)
+    return Relisted(runs, missing[OPEN], missing[FINISHED], missing[DEAD], tuple(damaged))
 
 
 Summary = tuple[bytes | None, ...]

@@ -5,7 +5,7 @@ way only, or is if its compares hold. When the first is answered otherwise, the 
 second was done in vain. Where the first only asks, the second depends on what is answered, and cannot come before it.
 
 Each swap is convicted on its trial by the law that is named for it in ``CONVICTED``, or stands in ``UNNOTICED`` with
-the reason.
+the reason why no single fault shows it.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ UNNOTICED: dict[Swap, str] = {
         "it takes a client that begins an ended run again just when a signal revives it, and the loss of the message"
     ),
     Swap("signal", "Signalling", "Relisting"): (
-        "it takes a store that falls back between the first listing and the revival, and the loss of the message"
+        "it takes a store that falls back between the listings and the revival, and the loss of the message"
     ),
     Swap("signal", "Relisting", "Publishing"): _SENT_AGAIN,
     Swap("signal", "Publishing", "Waiting"): "as at the start of a run",
@@ -234,10 +234,11 @@ UNNOTICED: dict[Swap, str] = {
         "a call is given up after ten publishes in vain, the tenth not counted yet: its queue would have to appear then"
     ),
     Swap("scan", "Completing", "Listing"): _ONLY_LISTED,
-    Swap("scan", "Unlisting", "Confirming"): "it takes a store that falls back three times, once between the two",
-    Swap("scan", "Relisting", "Acking"): (
-        "it takes a store that falls back, a worker that dies between the two, and the loss of a message"
+    Swap("scan", "Unlisting", "Confirming"): (
+        "it takes a run that the scan ends, its worker dead and its message lost, and a store that falls back between "
+        "the two: the tests play these three faults"
     ),
+    Swap("scan", "Relisting", "Acking"): "who dies before relisting leaves the run unlisted in either order",
     Swap("scan", "Republishing", "Acking"): "if the worker dies between the two, the next marker finds the same calls",
     Swap("scan", "Republishing", "Scanning"): "what is published of one run is nothing to another",
 }

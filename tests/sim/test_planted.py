@@ -14,7 +14,7 @@ from pwsim.campaign import Campaign
 from pwsim.explore import faults as every_fault
 from pwsim.laws import ALL, Law, Watch
 from pwsim.laws.calls import CommitsOnce
-from pwsim.planted import PLANTED, Planted, compares, convict, protocol_of, swaps
+from pwsim.planted import PLANTED, Planted, compares, convict, protocol_of, swaps, workflows
 from pwsim.planted.golden import GO_PUBSUB_WORKFLOW
 from pwsim.program import Program, Protocol
 from pwsim.runner import play
@@ -161,6 +161,22 @@ def test_production_keeps_the_laws_where_a_swap_breaks_one(trial: compares.Trial
 def test_a_swap_that_is_said_to_be_unnoticed_is(swap: swaps.Swap) -> None:
     for trial in SWAPPABLE:
         assert trial.report(swaps.swapped(swap), "faults").violations == [], "what is said of it is wrong"
+
+
+def test_a_scan_that_looks_before_it_unlists_is_convicted_by_three_faults() -> None:
+    struck = (
+        "arrive #1 / commit / after",
+        "arrive #2 / receive / lost",
+        "scan of chain #1 / remove from open / rollback-1",
+    )
+    schedule = Schedule(tuple(map(faults.parse, struck)))
+    swap = swaps.Swap("scan", "Unlisting", "Confirming")
+    for protocol, law in ((swaps.swapped(swap), "L4"), (Protocol(), None)):
+        program = Program([workflows.chain], [("arrive", 1)], protocol=protocol)
+        program.expects(faults.families("crash,loss,rollback"))
+        result = play(program, schedule)
+        assert result.unmatched() == ()
+        assert (result.violation.law if result.violation else None) == law
 
 
 def test_every_swap_is_either_convicted_or_explained() -> None:
