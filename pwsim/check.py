@@ -2,51 +2,28 @@
 
 Each step is made again on the pure machine, from what the line says it was given, and must come to what the line says
 it came to. Steps must follow each other: a process goes on only from states that it has come to. And some laws hold
-over the traces of all workers together, whatever order their lines are in:
+over the traces of all workers together (see ``trace_laws``).
 
-====  =====================================================================================
-T1    a call commits at most once
-T2    an attempt is granted to one claim only, and none is granted beyond the one that commits
-T3    a join fires at most once
-T4    a call settles at most once
-T5    a delivery is acked only after the call is settled, listed, parked, or somebody else's
-====  =====================================================================================
-
-A line that was cut, because its process was killed in the middle of it, is counted; a process may leave one. T1 to T4
-speak of what the store answered, so they are no laws for a store that fell back meanwhile (a failover, a power cut),
-and none for a run that was begun again under its old id after its retention.
+A line that was cut, because its process was killed in the middle of it, is counted; a process may leave one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from msgspec import Struct
 
 from pwf_runtime import trace
-from pwf_runtime.core import keys as k
-from pwf_runtime.core import states as s
-from pwf_runtime.core.inputs import Input
 from pwf_runtime.core.machine import Machine
-from pwf_runtime.core.steps import read_snapshot
-from pwf_runtime.core.txn import TxnReply
 from pwf_runtime.errors import UsageError
+
+from .trace_laws import Finding, TraceLaws
 
 MOST_FINDINGS = 20
 SHOWN_CHARS = 400
-
-
-class Finding(Struct, frozen=True):
-    """A line that is not accepted, and why. ``law``: ``step`` (not the machine's), ``order``, or a law's number."""
-
-    line: str
-    law: str
-    sentence: str
-    expected: str = ""
-    found: str = ""
 
 
 class Checked(Struct):
@@ -94,7 +71,7 @@ class _Checking:
         self.checked = Checked(findings=[])
         self.processes: dict[str, _Process] = {}
         self.cuts: list[str] = []
-        self.laws = _Laws()
+        self.laws = TraceLaws()
 
     def line(self, where: str, line: trace.Line | trace.Cut) -> None:
         self.checked.lines += 1
@@ -166,69 +143,9 @@ class _Checking:
                 there = line.raised or trace.unpack(found)
                 return self._found(where, "step", f"another {what} follows in {line.step}", expected, there)
         if not raw.begin:
-            for finding in self.laws.note(where, line, was, given, state):
+            for finding in self.laws.note(where, was, given, state):
                 self._add(finding)
         return None
-
-
-# ── laws over the traces of all workers ───────────────────────────────────────────────────────
-
-_Key: TypeAlias = tuple[str, str]
-
-
-class _Laws:
-    """Remembers, by run and call (or join), on which line the store answered what."""
-
-    def __init__(self) -> None:
-        self.once: dict[tuple[str, str, str], str] = {}  # (law, run, call or join) -> where
-        self.granted: dict[_Key, dict[int, tuple[str, str]]] = {}  # call -> attempt -> token, where
-        self.committed: dict[_Key, tuple[int, str]] = {}
-
-    def note(self, where: str, line: trace.Line, was: Any, given: Input, state: Any) -> Iterable[Finding]:
-        if isinstance(given, TxnReply) and given.held:
-            if isinstance(was, s.Committing):
-                self.committed[line.run, line.call] = was.claim.attempt, where
-                yield from self._once(where, "T1", line.run, line.call, f"call {line.call} of run {line.run} commits")
-            elif isinstance(was, s.Firing):
-                join = was.work.todo[0].join
-                yield from self._once(where, "T3", line.run, join, f"join {join} of run {line.run} fires")
-            elif isinstance(was, s.Settling):
-                yield from self._once(where, "T4", line.run, line.call, f"call {line.call} of run {line.run} settles")
-        if isinstance(was, s.Claiming) and (claim := getattr(state, "claim", None)) is not None:
-            yield from self._granted(where, line, claim)
-        if isinstance(state, s.Acking):
-            yield from self._acked(where, line, was, given)
-
-    def _once(self, where: str, law: str, run: str, name: str, what: str) -> Iterable[Finding]:
-        before = self.once.setdefault((law, run, name), where)
-        if before != where:
-            yield Finding(where, law, f"{what} a second time; the first was {before}")
-
-    def _granted(self, where: str, line: trace.Line, claim: s.Claim) -> Iterable[Finding]:
-        granted = self.granted.setdefault((line.run, line.call), {})
-        token, before = granted.setdefault(claim.attempt, (claim.token, where))
-        if token != claim.token:
-            sentence = f"attempt {claim.attempt} of call {line.call} of run {line.run} is granted twice: {before}"
-            yield Finding(where, "T2", sentence, token, claim.token)
-
-    def _acked(self, where: str, line: trace.Line, was: Any, given: Any) -> Iterable[Finding]:
-        if isinstance(was, (s.Parking, s.Burying, s.Settling, s.Confirming, s.Completing)):
-            return
-        if isinstance(was, s.Committing) and was.leaf and given.held:
-            return
-        if isinstance(was, (s.Claiming, s.Committing, s.Failing)) and not given.held:
-            found = read_snapshot(given.replies)
-            later = not isinstance(was, s.Claiming) and found.state == k.READY and found.attempt >= was.claim.attempt
-            if found.state is None or found.status != k.RUNNING or later:
-                return
-        yield Finding(where, "T5", f"{line.task} ({line.call}) of run {line.run} is acked while its call is open")
-
-    def end(self) -> Iterable[Finding]:
-        for (run, call), (attempt, where) in self.committed.items():
-            for later, (_, granted) in self.granted.get((run, call), {}).items():
-                if later > attempt:
-                    sentence = f"attempt {attempt} of call {call} of run {run} commits, though {later} was granted"
-                    yield Finding(where, "T2", f"{sentence} ({granted})")
 
 
 def _shown(value: object) -> str:
