@@ -1,9 +1,10 @@
 """Pages for users, followed word for word: their files are written, their commands run, their output compared.
 
-What stands in front of a block, in a comment that readers do not see, says what it is:
+What stands on the line in front of a block says what it is. The names of files are for readers, too; the rest is in
+comments, which they do not see:
 
-- ``<!-- file: NAME -->``: a file of this content.
-- ``<!-- change: NAME -->``: definitions of that file, each in the place of the one with its name, or new, at the end.
+- a name in backquotes, and a colon: a file of this content.
+- the same after ``In``: definitions of that file, each in the place of the one with its name, or new, at the end.
 - ``<!-- run -->``: lines with ``$`` are commands, which must succeed (``<!-- run: 1 -->``: exit with code 1); the
   others are what is shown for them. Each must be shown so, in this order; a line ``...`` stands for whatever is
   between, and ``…`` for a part of a line. Times, and the steps of a diagram, may be others.
@@ -30,7 +31,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 RUN = ("run", "run with servers")
-KINDS = ("file", "change", *RUN, "install", "no test", "runnable")
+COMMENTS = (*RUN, "install", "no test", "runnable")
+KINDS = ("file", "change", *COMMENTS)
 ELISION = "..."
 REWRITE = "PWSIM_REWRITE"
 """If this variable is set, what pages show is written anew instead of compared. Read the difference."""
@@ -40,7 +42,9 @@ WIDTH = "100"
 """Columns of the terminal in which the pages' output was made."""
 
 _BLOCK = re.compile(
-    r"(?:<!-- (?P<kind>[a-z ]+?)(?:: (?P<argument>[^\n]*?))? -->\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$",
+    rf"(?:<!-- (?P<kind>{'|'.join(COMMENTS)})(?:: (?P<argument>[^\n]*?))? -->\n"
+    r"|^(?P<within>In )?`(?P<file>[^`\n]+)`:\n)?"
+    r"^```(?P<language>\w*)\n(?P<body>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
 _STEP = re.compile(r"^\s*\d+ +\d+\.\d{3}s  |^\s*step +time  |^\s*\.\.\. \d+ more steps?$|^parts from the passing run")
@@ -61,15 +65,16 @@ class Block(NamedTuple):
 def blocks(page: Path) -> list[Block]:
     text = page.read_text("utf-8")
     return [
-        Block(
-            text.count("\n", 0, match.start()) + 1,
-            match["kind"] or "",
-            match["argument"] or "",
-            match["language"],
-            match["body"],
-        )
+        Block(text.count("\n", 0, match.start()) + 1, *_said(match), match["language"], match["body"])
         for match in _BLOCK.finditer(text)
     ]
+
+
+def _said(match: re.Match[str]) -> tuple[str, str]:
+    """Kind and argument."""
+    if match["file"]:
+        return ("change" if match["within"] else "file"), match["file"]
+    return match["kind"] or "", match["argument"] or ""
 
 
 def wants_servers(page: Path) -> bool:

@@ -31,6 +31,19 @@ def test_every_block_says_how_it_is_tried(page: Path) -> None:
 # ── the tools of these tests ──────────────────────────────────────────────────────────────────
 
 
+def test_a_file_is_named_where_readers_see_it(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    heads = ["`a.py`:", "In `b/c.py`:", "<!-- run: 1 -->", "<!-- file: d.py -->", "As in `e.py`:"]
+    page.write_text("".join(f"{head}\n```python\npass\n```\n" for head in heads))
+    assert [(block.kind, block.argument) for block in blocks(page)] == [
+        ("file", "a.py"),
+        ("change", "b/c.py"),
+        ("run", "1"),
+        ("", ""),
+        ("", ""),
+    ]
+
+
 def test_commands_have_what_is_shown_for_them() -> None:
     assert commands("$ one \\\n  two\n$ three\na\nb\n") == [("one    two", []), ("three", ["a", "b"])]
 
