@@ -44,7 +44,7 @@ def _strategies() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "hypothesis":
             raise
-        raise ImportError("pwsim.strategies needs hypothesis, which comes with pip install 'pwf[pytest]'") from error
+        raise ImportError("pwsim.strategies needs hypothesis: pip install hypothesis") from error
 
 
 def __dir__() -> list[str]:
