@@ -82,7 +82,9 @@ def _common() -> argparse.ArgumentParser:
 def _worker(made: argparse.ArgumentParser) -> None:
     made.add_argument("apps", nargs="+", metavar="MODULE:APP", help="where the Workflow is, as one would import it")
     made.add_argument("--processes", type=int, default=1, metavar="N", help="worker processes (default: 1)")
-    made.add_argument("--queue-type", choices=QUEUE_TYPES, default=DEFAULTS.queue_type, help="(default: quorum)")
+    made.add_argument(
+        "--queue-type", choices=QUEUE_TYPES, default=DEFAULTS.queue_type, help="of its queues (default: quorum)"
+    )
     for name, text in (
         ("concurrency", "tasks at a time in each process"),
         ("prefetch", "messages of each queue that a process holds; 0: chosen by the concurrency"),
@@ -108,7 +110,12 @@ def _worker(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--trace", default="", metavar="FILE", help=f"append each step to it (default: ${TRACE_VARIABLE})"
     )
-    made.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    made.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="the least that is logged (default: %(default)s)",
+    )
     made.add_argument("--supervised", default="", help=argparse.SUPPRESS)
 
 
@@ -121,7 +128,7 @@ def _with_default(name: str, text: str) -> str:
 
 
 def _publish(made: argparse.ArgumentParser) -> None:
-    made.add_argument("task", metavar="QUEUE.TASK")
+    made.add_argument("task", metavar="QUEUE.TASK", help="the task that it begins with, such as users.register_user")
     made.add_argument("data", metavar="DATA_JSON", nargs="?", default="null", help="what the task gets (default: null)")
     made.add_argument("--run-id", metavar="ID", help="publishing the same twice under one id begins one run")
     made.add_argument("--wait", action="store_true", help="until the run has ended, and show its result")

@@ -92,7 +92,8 @@ class Report:
         self._setup = setup
 
     def __repr__(self) -> str:
-        return f"<Report: {self.verdict}: {self.bound}; {self.runs:,} schedules>"
+        verdict = "no pass" if self.problem else self.verdict
+        return f"<Report: {verdict}: {self.bound}; {self.runs:,} schedules>"
 
     # ── what happened ─────────────────────────────────────────────────────────────────────────
 

@@ -9,13 +9,14 @@ from typing import Any
 import msgspec
 
 from ..check import Checked, check
+from .common import add_command, add_json
 
 
 def add(commands: Any) -> None:
     text = "say whether recorded traces of real workers are a behaviour of the machines, and at which line not"
-    parser: argparse.ArgumentParser = commands.add_parser("check", help=text)
+    parser = add_command(commands, "check", text)
     parser.add_argument("traces", nargs="+", metavar="TRACE.jsonl", help="all files of one system")
-    parser.add_argument("--json", action="store_true")
+    add_json(parser)
     parser.set_defaults(command=run)
 
 

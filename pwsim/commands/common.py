@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -60,6 +60,22 @@ def open_file(name: str | Path, apps: str = "", setup: Sequence[str] = ()) -> Lo
         scenario = replace(scenario, setup=tuple(setup))
     scenario.set_up()
     return Loaded(path, scenario, prepare(scenario))
+
+
+def add_command(commands: Any, name: str, about: str) -> argparse.ArgumentParser:
+    """The parser of a subcommand, which says what it does in the list of all, and in its own help."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=about, description=f"{about[:1].upper()}{about[1:]}."
+    )
+    return parser
+
+
+def add_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="a scenario file")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="answer in JSON")
 
 
 def add_setup(parser: argparse.ArgumentParser) -> None:

@@ -8,16 +8,16 @@ from typing import Any
 
 from ..report import divergence, paint, words
 from ..world.naming import TraceStep
-from .common import open_file
+from .common import add_command, open_file
 
 BEFORE, AFTER = 3, 5
 """How many steps are shown before they part, and of each from there on."""
 
 
 def add(commands: Any) -> None:
-    parser: argparse.ArgumentParser = commands.add_parser("diff", help="the first step at which two scenarios part")
-    parser.add_argument("a", metavar="A")
-    parser.add_argument("b", metavar="B")
+    parser = add_command(commands, "diff", "the first step at which two scenarios part")
+    parser.add_argument("a", metavar="A", help="a scenario file")
+    parser.add_argument("b", metavar="B", help="another")
     parser.set_defaults(command=run)
 
 

@@ -10,12 +10,12 @@ from pwf_runtime.errors import UsageError
 
 from ..report import paint, why
 from ..report.recording import record
-from .common import open_file
+from .common import add_command, add_file, open_file
 
 
 def add(commands: Any) -> None:
-    parser: argparse.ArgumentParser = commands.add_parser("explain", help="why did this call run?")
-    parser.add_argument("file")
+    parser = add_command(commands, "explain", "say why a call ran")
+    add_file(parser)
     parser.add_argument("call", help="its path, such as 'register_user > finalize', or the end of it")
     parser.set_defaults(command=run)
 

@@ -11,12 +11,13 @@ from msgspec.structs import asdict, replace
 from ..lint import Finding, lint
 from ..report import json
 from ..targets import load_apps
+from .common import add_command, add_json
 
 
 def add(commands: Any) -> None:
-    parser: argparse.ArgumentParser = commands.add_parser("lint", help="find mistakes without running anything")
+    parser = add_command(commands, "lint", "find mistakes without running anything")
     parser.add_argument("target", help="MODULE:APP[,MODULE:APP...]: all services that call each other")
-    parser.add_argument("--json", action="store_true")
+    add_json(parser)
     parser.set_defaults(command=run)
 
 

@@ -9,13 +9,12 @@ from msgspec import to_builtins
 
 from ..planted import PLANTED, convict
 from ..report import json
+from .common import add_command, add_json
 
 
 def add(commands: Any) -> None:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "planted", help="run the planted bugs: which law convicts each"
-    )
-    parser.add_argument("--json", action="store_true")
+    parser = add_command(commands, "planted", "run the planted bugs: which law convicts each")
+    add_json(parser)
     parser.set_defaults(command=run)
 
 

@@ -10,17 +10,17 @@ from ..campaign import Violation
 from ..invariants import INVARIANT
 from ..report import json, paint, text
 from ..runner import Result
-from .common import Loaded, add_setup, open_file, violation_of, write_page
+from .common import Loaded, add_command, add_file, add_json, add_setup, open_file, violation_of, write_page
 
 
 def add(commands: Any) -> None:
-    parser: argparse.ArgumentParser = commands.add_parser("replay", help="play a scenario file")
-    parser.add_argument("file")
+    parser = add_command(commands, "replay", "play a scenario file")
+    add_file(parser)
     parser.add_argument("--strict", action="store_true", help="the trace must be the same, too")
     parser.add_argument("--html", type=Path, metavar="OUT", help="write a page to step through (a file, or a folder)")
     parser.add_argument("--apps", default="", metavar="MODULE:APP[,...]", help="its workflows, if not those it names")
     add_setup(parser)
-    parser.add_argument("--json", action="store_true")
+    add_json(parser)
     parser.set_defaults(command=run)
 
 

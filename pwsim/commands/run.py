@@ -16,33 +16,46 @@ from ..report import json, paint, text
 from ..runner import play
 from ..schedule import Schedule
 from . import replay
-from .common import REPLAYS, add_setup, as_found, is_folder, open_file, repeats, replay_line, write_page
+from .common import (
+    REPLAYS,
+    add_command,
+    add_json,
+    add_setup,
+    as_found,
+    is_folder,
+    open_file,
+    repeats,
+    replay_line,
+    write_page,
+)
 
 EXIT = {"pass": 0, "violation": 1, "inconclusive": 3}
 FAILURES = Path(".pwsim/failures")
 
 
 def add(commands: Any) -> None:
-    parser: argparse.ArgumentParser = commands.add_parser("run", help="search for a schedule that breaks a law")
+    parser = add_command(commands, "run", "search for a schedule that breaks a law")
     parser.add_argument("target", help="MODULE:APP[,MODULE:APP...], a scenario file, or a folder of them")
     parser.add_argument("--start", action="append", default=[], metavar="TASK=JSON", help="begin with this task")
     parser.add_argument(
         "--signal", action="append", default=[], metavar="EVENT=JSON", help="send this signal to the first run"
     )
     parser.add_argument("--runs", type=int, default=1000, help="random schedules (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the random schedules (default %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="workers per service (default %(default)s)")
     parser.add_argument("--faults", help="fault families or profiles, comma-separated (default: the profile default)")
-    parser.add_argument("--max-faults", type=int, default=2, metavar="K")
-    parser.add_argument("--pairs", type=int, metavar="N", help="of schedules of two faults play about so many (all)")
+    parser.add_argument("--max-faults", type=int, default=2, metavar="K", help="in one schedule (default %(default)s)")
+    parser.add_argument(
+        "--pairs", type=int, metavar="N", help="of schedules of two faults play about so many (default: all)"
+    )
     parser.add_argument("--strategy", default="portfolio", help=f"{', '.join(STRATEGIES)} (default %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes for the random schedules")
-    parser.add_argument("--budget", type=float, metavar="SECONDS")
+    parser.add_argument("--budget", type=float, metavar="SECONDS", help="end the search then, with exit code 3")
     parser.add_argument("--planted", default="", metavar="BUG", help="simulate a protocol with this planted bug")
     add_setup(parser)
     parser.add_argument("--network", action="store_true", help="let tasks open connections, which is refused else")
     parser.add_argument("--html", type=Path, metavar="OUT", help="write a page of a failure (a file, or a folder)")
-    parser.add_argument("--json", action="store_true")
+    add_json(parser)
     parser.set_defaults(command=run)
 
 

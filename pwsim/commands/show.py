@@ -9,14 +9,12 @@ from pwf_runtime.errors import UsageError
 
 from ..report import paint, sequence, state, text
 from ..report.recording import Recording, record
-from .common import open_file
+from .common import add_command, add_file, open_file
 
 
 def add(commands: Any) -> None:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "show", help="every step of a scenario, or the state after one"
-    )
-    parser.add_argument("file")
+    parser = add_command(commands, "show", "every step of a scenario, or the state after one")
+    add_file(parser)
     parser.add_argument("--step", type=int, metavar="N", help="the state of the world after this step")
     parser.set_defaults(command=run)
 

@@ -12,12 +12,12 @@ from pwf_runtime.errors import UsageError
 from .. import shrink as shrinking
 from ..runner import Result
 from ..scenario import dump
-from .common import REPLAYS, as_found, open_file, repeats, violation_of
+from .common import REPLAYS, add_command, add_file, as_found, open_file, repeats, violation_of
 
 
 def add(commands: Any) -> None:
-    parser: argparse.ArgumentParser = commands.add_parser("shrink", help="make a scenario that breaks a law smaller")
-    parser.add_argument("file")
+    parser = add_command(commands, "shrink", "make a scenario that breaks a law smaller")
+    add_file(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write it (default: standard output)")
     parser.set_defaults(command=run)
 

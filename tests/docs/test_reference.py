@@ -15,6 +15,12 @@ def test_the_reference_is_up_to_date() -> None:
     assert not stale, "out of date: run `make docs`"
 
 
+def test_every_argument_of_the_commands_is_described() -> None:
+    rows = [line for line in reference.pages()["commands.md"].splitlines() if line.startswith("| `")]
+    assert rows
+    assert [row for row in rows if row.endswith("|  |")] == []
+
+
 def test_every_public_name_is_in_it() -> None:
     pages = "".join(reference.pages().values())
     told = set(re.findall(r"^## (\w+)$", pages, flags=re.MULTILINE))

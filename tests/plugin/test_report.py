@@ -290,3 +290,4 @@ def test_a_join_of_a_fork_that_never_fires_is_named_with_its_need() -> None:
         "without any fault, the join of done, armed by order, waits for 'nobody emits this' for ever (no event was "
         "emitted). If that is meant, say allow_unfinished=True"
     )
+    assert repr(report).startswith("<Report: no pass: ")

@@ -25,6 +25,12 @@ def _json(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
     return found
 
 
+def test_a_command_says_in_its_own_help_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["explain", "--help"])
+    assert "\nSay why a call ran.\n" in capsys.readouterr().out
+
+
 # ── run ─────────────────────────────────────────────────────────────────────────────────────────
 
 
