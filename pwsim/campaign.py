@@ -24,6 +24,7 @@ from .explore import random as at_random
 from .explore.pct import pct
 from .faults import CORE, Fault, core, families, returns
 from .laws import Violated
+from .numbers import counted
 from .parallel import fan_out
 from .program import Program
 from .runner import Result, play, rehearse
@@ -243,18 +244,18 @@ class Campaign:
         report.verdict, report.bound = "inconclusive", f"{self.budget:g} s ran out before: {report.bound}"
 
     def _bound(self) -> str:
-        workers, upto, many = f"{self.program.workers} workers per service", self._bound_of_sets(), self.max_faults
+        workers = f"{counted(self.program.workers, 'worker')} per service"
+        sets, faults = self._bound_of_sets(), f"up to {counted(self.max_faults, 'fault')}"
+        drawn = counted(self.runs, "random schedule")
         left_out = ", pauses left out" if pauses.among(self.many) else ""
         words = {
-            "portfolio": f"{upto} in the default order, and {self.runs:,} random schedules "
-            f"(seed {self.seed}) of up to {many} faults",
-            "faults": f"{upto} in the default order",
-            "random": f"{self.runs:,} random schedules (seed {self.seed}) of up to {many} faults",
-            "pct": f"{self.runs:,} schedules (seed {self.seed}) by priorities of depth {self._depth}, "
-            f"of up to {many} faults",
-            "delays": f"all schedules of up to {self._depth} deviations from the default order and "
-            f"up to {self.max_faults} faults",
-            "exhaustive": f"all orders and up to {self.max_faults} faults of workers and servers{left_out}",
+            "portfolio": f"{sets} in the default order, and {drawn} (seed {self.seed}) of {faults}",
+            "faults": f"{sets} in the default order",
+            "random": f"{drawn} (seed {self.seed}) of {faults}",
+            "pct": f"{counted(self.runs, 'schedule')} (seed {self.seed}) by priorities of depth {self._depth}, "
+            f"of {faults}",
+            "delays": f"all schedules of up to {counted(self._depth, 'deviation')} from the default order and {faults}",
+            "exhaustive": f"all orders and {faults} of workers and servers{left_out}",
         }
         return f"{workers}: {words[self._kind]}"
 

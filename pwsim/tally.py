@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
 from .faults import when
+from .numbers import counted
 from .schedule import Schedule
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ class Count:
     def __repr__(self) -> str:
         if len(self.seen) == 1:
             return f"<{self.subject}: {self.min} in every schedule>"
-        parts = [f"{times} in {seen.schedules:,} schedules" for times, seen in self.seen.items()]
+        parts = [f"{times} in {counted(seen.schedules, 'schedule')}" for times, seen in self.seen.items()]
         rare, seen = min(self.seen.items(), key=lambda item: item[1].schedules)
         return f"<{self.subject}: {', '.join(parts)}; {rare} for example {when(seen.example.faults)}>"
 

@@ -23,6 +23,7 @@ from .demands import Demands, of_functions
 from .faults import names_of
 from .invariants import Invariant
 from .invariants import invariant as check_of
+from .numbers import counted
 from .planted import protocol_of
 from .program import Program, Signal
 from .runner import Result, play, rehearse
@@ -215,7 +216,7 @@ class _Simulation:
             return f"vacuous: none of its faults is met any more: {', '.join(map(str, only.faults))}"
         if only is None and self.campaign.modes:
             return (
-                f"vacuous: no fault struck in {_many(report.runs)}, so this shows nothing about faults; "
+                f"vacuous: no fault struck in {counted(report.runs, 'schedule')}, so this shows nothing about faults; "
                 'search for longer, or say faults="" if only orders of steps are to be tried'
             )
         return ""
@@ -245,10 +246,6 @@ def _set_up(setup: Setup) -> str:
         return setup
     setup()
     return name_of(setup)
-
-
-def _many(schedules: int) -> str:
-    return "one schedule" if schedules == 1 else f"{schedules:,} schedules"
 
 
 def _several(value: Any, kind: type) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec.structs import asdict, replace
 
 from ..lint import Finding, lint
+from ..numbers import counted
 from ..report import json
 from ..targets import load_apps
 from .common import add_command, add_json
@@ -30,7 +31,8 @@ def run(options: argparse.Namespace) -> int:
         for finding in findings:
             print(finding)
         tasks = sum(len(app.tasks) for app in apps)
-        print(f"{len(findings) or 'nothing'} found in {tasks} tasks of {', '.join(app.name for app in apps)}")
+        names = ", ".join(app.name for app in apps)
+        print(f"{len(findings) or 'nothing'} found in {counted(tasks, 'task')} of {names}")
     return 1 if findings else 0
 
 

@@ -63,7 +63,7 @@ def test_exhaustion_tries_every_order(pytester: pytest.Pytester) -> None:
         "    assert report.effects['charge'] >= 1\n    report.assert_once('charge')",
     )
     done = run(pytester, "-s", "--pwsim-exhaust", "1", code=1)
-    done.stdout.fnmatch_lines(["*all orders and up to 1 faults *", "effects: charge was called twice *"])
+    done.stdout.fnmatch_lines(["*all orders and up to 1 fault *", "effects: charge was called twice *"])
 
 
 def test_exhaustion_without_faults_is_asked_for_and_so_not_vacuous(pytester: pytest.Pytester) -> None:

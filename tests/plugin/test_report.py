@@ -68,7 +68,7 @@ def test_the_latest_comparison_is_remembered_with_a_schedule_that_breaks_it() ->
 
 def test_a_count_is_a_number_only_if_it_is_one() -> None:
     assert int(Comparisons({3: 5}).count) == 3
-    with pytest.raises(ValueError, match=r"not one number: <commits of shop.ship: 0 in 9 schedules, 1 in 1 schedules"):
+    with pytest.raises(ValueError, match=r"not one number: <commits of shop.ship: 0 in 9 schedules, 1 in 1 schedule"):
         int(Comparisons({0: 9, 1: 1}).count)
 
 
@@ -85,7 +85,7 @@ def test_a_count_equals_nothing_but_numbers() -> None:
 def test_a_count_shows_the_rarest_case() -> None:
     assert repr(Comparisons({1: 5}).count) == "<commits of shop.ship: 1 in every schedule>"
     assert repr(Comparisons({0: 9, 1: 1}).count) == (
-        "<commits of shop.ship: 0 in 9 schedules, 1 in 1 schedules; 1 for example when the worker dies after 'commit' "
+        "<commits of shop.ship: 0 in 9 schedules, 1 in 1 schedule; 1 for example when the worker dies after 'commit' "
         "of ship (delivery 1)>"
     )
 

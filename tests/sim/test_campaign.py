@@ -122,7 +122,7 @@ def test_a_campaign_stops_at_its_first_violation() -> None:
         (
             "delays:1",
             {"faults": "", "max_faults": 0},
-            "all schedules of up to 1 deviations from the default order and up",
+            "all schedules of up to 1 deviation from the default order and up",
         ),
         (
             "exhaustive",
