@@ -15,6 +15,8 @@ from .processes import END_S, Servers, eventually, workers
 
 APP = "tests.integration.flows:app"
 LISTS = ("open", "finished", "dead")
+MAY_BE_SAID = ("INFO", "WARNING")
+"""By a worker, even if all is well: a server that the machine holds up may close a connection, or answer late."""
 
 
 def answer(servers: Servers, *arguments: str) -> Any:
@@ -43,7 +45,7 @@ def test_from_publish_to_result(servers: Servers, tmp_path: Path) -> None:
         unknown = servers.pwf("show", "nobody")
         assert (unknown.returncode, "there is no run 'nobody'" in unknown.stderr) == (2, True)
         assert worker.terminate() == 0
-    assert [line for line in worker.lines if "INFO" not in line] == ["ready"]
+    assert [line for line in worker.lines if not any(level in line for level in MAY_BE_SAID)] == ["ready"]
 
 
 def test_lists_that_redis_lost_are_made_again(servers: Servers, tmp_path: Path) -> None:
