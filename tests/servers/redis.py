@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -71,6 +72,7 @@ class RedisServer:
         """It runs no more, and its connections stay: a machine that hangs, or a network that swallows."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)  # it may still answer until then
 
     def resume(self) -> None:
         """It runs again, if it was paused."""
