@@ -3,6 +3,9 @@
 An entry is removed only after its message is confirmed, and only if it is still the one that was read: entries carry
 tokens, so a call that was parked again meanwhile has another entry. A message that no queue takes is put off, ever
 longer, and after a bounded number of tries its call is dead, with the reason.
+
+A message that came twice leaves its call parked twice. One message does for all timers of a call that are due: with one
+for each, every sweeper that meets them would publish as many, each of those would be parked again, and so on.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from .delivery import unroutable
 from .effects import DEAD, TIMERS, UNREADABLE, IndexAdd, IndexRead, IndexRemove, Publish
 from .inputs import Damaged, Entries, Indexed, Published
 from .machine import Machine, Row, Step
-from .model import Timer
+from .model import Message, Timer
 from .retry import UNKNOWN_TASK
 from .steps import Steps
 from .txn import Txn, TxnReply
@@ -175,11 +178,16 @@ class SweepMachine(Machine):
 
 
 def _decoded(members: tuple[bytes, ...]) -> tuple[tuple[Timer, ...], tuple[bytes, ...]]:
-    """The timers, and the entries that are none."""
-    due, broken = [], []
+    """One timer for each call, the one with the most tries; and the entries that are none."""
+    due: dict[Message, Timer] = {}
+    broken = []
     for member in members:
         try:
-            due.append(decode_timer(member))
+            timer = decode_timer(member)
         except DecodeError:
             broken.append(member)
-    return tuple(due), tuple(broken)
+            continue
+        other = due.get(timer.message)
+        if other is None or other.tries < timer.tries:
+            due[timer.message] = timer
+    return tuple(due.values()), tuple(broken)

@@ -45,6 +45,23 @@ def test_what_is_due_is_published_then_removed() -> None:
     assert not desk.timers()
 
 
+def test_the_timers_of_one_call_are_one_message() -> None:
+    """Else each retry of a call would have as many messages as the last one, times the sweepers that met."""
+    doubles = [(timer(token=str(i)), -i) for i in range(5)]
+    elsewhere = Timer("another run", ROOT_CALL, "q.first", "t")
+    desk = desk_with(*doubles, (timer("other"), 0), (elsewhere, 0))
+    assert desk.sweep().finish() == Swept(7)
+    wanted = {Message(RUN, ROOT_CALL, "q.first"), Message(RUN, "other", "q.first"), elsewhere.message}
+    assert (len(desk.queues["q"]), set(desk.queues["q"])) == (3, wanted)
+    assert not desk.timers()
+
+
+def test_the_timers_of_one_call_that_no_queue_takes_are_one_with_the_most_tries() -> None:
+    desk = desk_with(*[(timer(task="nowhere.x", token=f"had {tries}", tries=tries), 0) for tries in (2, 0, 1)])
+    desk.sweep().finish()
+    assert list(desk.timers()) == [timer(task="nowhere.x", token="had 2", tries=3)]
+
+
 def test_what_is_not_due_stays() -> None:
     desk = desk_with((timer(), 1))
     hand = desk.sweep()
