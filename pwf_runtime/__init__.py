@@ -15,9 +15,9 @@ Only public names live here. Importing this package loads neither of the servers
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .actions import (
     Action,
@@ -48,6 +48,9 @@ from .errors import (
     WaitTimeout,
 )
 from .workflow import Context, Event, Task, Workflow
+
+if TYPE_CHECKING:
+    from .client import Client
 
 __all__ = [
     "Action",
@@ -82,9 +85,18 @@ __all__ = [
 ]
 
 
-def connect(*urls: str, apps: Iterable[Workflow], **options: Any) -> Any:
-    """A client for several services at once: ``connect("memory://", apps=[users, documents])``.
+def connect(
+    amqp: str | None = None,
+    redis: str | None = None,
+    *,
+    apps: Workflow | Iterable[Workflow] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> Client:
+    """A client of the services at ``amqp`` and ``redis`` (else ``PWF_AMQP_URL``, ``PWF_REDIS_URL``).
 
-    For one, ``app.connect(...)`` is shorter. ``urls`` and ``options`` are those of ``pwf_runtime.client.connect``.
+    ``apps``: the workflows whose tasks it may name without their queue; for one, ``app.connect(...)`` is shorter. With
+    ``"memory://"`` there are no servers: a worker for ``apps`` runs in this process, and all is gone when the client is
+    closed. Raises UsageError for a URL that cannot be meant. A server that is down is told by the first use.
     """
-    return import_module(".client", __name__).connect(list(apps), *urls, **options)
+    made: Client = import_module(".client", __name__).connect(apps, amqp, redis, settings=settings)
+    return made

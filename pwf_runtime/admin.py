@@ -150,16 +150,19 @@ class Admin:
         call = self._dead_call(run_id, call_id, 0)
         if call is None:
             raise no_such_call(run_id, call_id)
-        listed = dict(self._store.index_read(DEAD, FOREVER, MAX_LISTED))
         return DeadCall(
             call.run_id,
             call.call_id,
             call.task,
             call.attempts,
-            listed.get(encode((run_id, call_id)), 0),
+            self._since(run_id, call_id) or 0,
             call.error,
             call.traceback,
         )
+
+    def _since(self, run_id: str, call_id: str) -> int | None:
+        """Since when a call is on the list of the dead, ``None`` if it is not."""
+        return dict(self._store.index_read(DEAD, FOREVER, MAX_LISTED)).get(encode((run_id, call_id)))
 
     def _dead_call(self, run_id: str, call_id: str, since_ms: int) -> DeadCall | None:
         get = Get((k.STATUS, k.state(call_id), k.record(call_id), k.attempt(call_id), k.failure(call_id)))
@@ -229,7 +232,8 @@ class Admin:
         else:
             ((status, state, found, armed),) = reply.replies
             open_ = number(found)
-            if state is not None or status is None or (status == k.RUNNING and open_):
+            was_cut_off = self._since(run_id, call_id) is not None or (status == k.RUNNING and open_ == 0)
+            if state is not None or not was_cut_off:
                 raise no_such_call(run_id, call_id)
         self._store.index_remove(DEAD, [encode((run_id, call_id))])
         if open_ == 0:

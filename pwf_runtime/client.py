@@ -293,12 +293,7 @@ def connect(
     *,
     settings: Settings | Mapping[str, Any] | None = None,
 ) -> Client:
-    """A client of the services at ``amqp`` and ``redis`` (else ``PWF_AMQP_URL``, ``PWF_REDIS_URL``).
-
-    ``apps``: the workflows whose tasks it may name without their queue. With ``"memory://"`` there are no servers: a
-    worker for ``apps`` runs in this process, and all is gone when the client is closed.
-    Raises UsageError for a URL that cannot be meant. A server that is down is told by the first use.
-    """
+    """See ``pwf_runtime.connect``, and ``Workflow.connect``: what they load only when it is called."""
     apps = [apps] if isinstance(apps, Workflow) else list(apps)
     chosen = settings if isinstance(settings, Settings) else Settings(**(settings or {}))
     if amqp == MEMORY_URL:

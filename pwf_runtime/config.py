@@ -131,6 +131,8 @@ def _url(
     url = given or environ.get(variable)
     if not url:
         raise UsageError(f"where is {server}? Give its URL, such as {example}, or set {variable}")
+    if not isinstance(url, str):
+        raise UsageError(f"{url!r:.60} is no URL of {server}: write one such as {example}; workflows go to apps=")
     if not url.startswith(schemes):
         where = "" if given else f"{variable}="
         raise UsageError(f"{where}{without_password(url)!r} is no URL of {server}: write one such as {example}")

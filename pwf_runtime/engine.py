@@ -29,7 +29,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from . import duties, facts, trace
+from . import duties, facts, failures, trace
 from .chores import KeepMachine, Renewed, RenewMachine
 from .clock import Clock, SystemClock
 from .codec import decode_message
@@ -40,7 +40,7 @@ from .core.inputs import Damaged
 from .core.machine import Machine
 from .core.model import Marker
 from .core.recover import ScanMachine
-from .core.states import Claiming, Gathering, Running
+from .core.states import Claiming, Failing, Gathering, Running
 from .core.steps import Steps
 from .driver import Answer, Asked, Driver, Owner
 from .errors import DecodeError, PwfError, RunDamaged, ServerRefused
@@ -218,12 +218,15 @@ class Engine:
             activity = self._activities.get(owner)
             if activity is None:
                 continue
+            before = activity.state
             try:
-                state, effect = activity.machine.step(activity.state, input, now_ms)
+                state, effect = activity.machine.step(before, input, now_ms)
             except Exception as error:
                 self._broken(owner, RunDamaged(input.run_id, input.what) if isinstance(input, Damaged) else error)
             else:
                 self._went(owner, activity, state, effect)
+                if type(before) is Failing:
+                    failures.tell(before, input, now_ms)
                 if type(effect) is IndexAdd and effect.index == TIMERS:
                     self._expect(effect, now, now_ms)
 

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from msgspec import Struct
 
@@ -25,6 +25,9 @@ from .core.retry import DEFAULT, Retry
 from .errors import DataError, DecodeError, UsageError
 from .outcome import failure_of, outcome_of
 from .signature import data_type, place_of, task_parameters
+
+if TYPE_CHECKING:
+    from .client import Client
 
 __all__ = ["Context", "Event", "Task", "Workflow", "failure_of", "outcome_of", "run_task", "run_task_async"]
 
@@ -245,9 +248,12 @@ class Workflow:
         if taken := self._tasks.get(name):
             raise UsageError(f"{place} ({place_of(fn)}): the name is taken by {place_of(taken.fn)}: choose another")
 
-    def connect(self, *args: Any, **kwargs: Any) -> Any:
-        """A client for this workflow: ``pwf_runtime.client.connect`` with the same arguments."""
-        return import_module(".client", __package__).connect(self, *args, **kwargs)
+    def connect(
+        self, amqp: str | None = None, redis: str | None = None, *, settings: Mapping[str, Any] | None = None
+    ) -> Client:
+        """A client for this workflow: ``pwf_runtime.connect`` with ``apps=`` this one."""
+        made: Client = import_module(".client", __package__).connect(self, amqp, redis, settings=settings)
+        return made
 
     def __repr__(self) -> str:
         return f"<Workflow {self.name}: {', '.join(self._tasks) or 'no tasks'}>"

@@ -29,8 +29,8 @@ PAGES: Mapping[str, tuple[str, str, Mapping[str, Sequence[str]]]] = {
         {
             "pwf_runtime": ("Workflow", "Task", "Retry", "Context", "Event"),
             "pwf_runtime.actions": ("call", "emit", "join", "signal", "fork", "result"),
-            "pwf_runtime ": ("publish_next", "emit_events", "publish_on_events"),
-            "pwf_runtime.client": ("connect", "Client", "RunHandle", "RunOutcome", "SentSignal"),
+            "pwf_runtime ": ("publish_next", "emit_events", "publish_on_events", "connect"),
+            "pwf_runtime.client": ("Client", "RunHandle", "RunOutcome", "SentSignal"),
             "pwf_runtime.admin": ("Admin",),
             "pwf_runtime.errors": (
                 *("PwfError", "UsageError", "DataError", "DecodeError", "RunConflict", "RunEnded", "SignalConflict"),

@@ -87,8 +87,20 @@ def test_dropping_a_dead_call_lets_its_run_end() -> None:
         run_id = dead_run(w)
         w.client.admin.drop(run_id, ROOT_CALL)
         assert w.client.wait(run_id, WAIT_S).status == "completed"
-        w.client.admin.drop(run_id, ROOT_CALL)  # once more does no harm
+        for call in (ROOT_CALL, "nobody"):
+            with pytest.raises(UsageError, match="no dead call"):
+                w.client.admin.drop(run_id, call)
         assert (w.store.index_size(OPEN), w.store.index_size(DEAD), w.store.index_size(FINISHED)) == (0, 0, 1)
+
+
+def test_what_a_drop_that_was_cut_off_has_left_is_done_by_the_next() -> None:
+    with world(dying(threading.Event())) as w:
+        run_id = dead_run(w)
+        entries = w.store.index_read(DEAD, 1 << 60, 9)
+        w.client.admin.drop(run_id, ROOT_CALL)
+        w.store.index_add(DEAD, entries)
+        w.client.admin.drop(run_id, ROOT_CALL)
+        assert w.store.index_size(DEAD) == 0
 
 
 def test_dropping_what_a_join_needed_strands_the_run() -> None:

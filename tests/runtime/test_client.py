@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import pwf_runtime
 from pwf_runtime import (
     DataError,
     Event,
@@ -304,6 +305,12 @@ def test_urls_come_from_the_environment_and_are_checked() -> None:
 def test_memory_takes_no_second_url() -> None:
     with pytest.raises(UsageError, match="takes no second URL"):
         connect((), "memory://", "redis://x")
+
+
+def test_workflows_in_the_place_of_a_url_are_told_where_they_go() -> None:
+    url: Any = [echo()]
+    with pytest.raises(UsageError, match=r"Workflow echo.* is no URL of RabbitMQ: .*; workflows go to apps="):
+        pwf_runtime.connect(url)
 
 
 def test_nothing_is_logged_when_all_is_well(caplog: pytest.LogCaptureFixture) -> None:

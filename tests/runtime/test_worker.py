@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from importlib import import_module
@@ -406,6 +407,26 @@ def test_a_run_that_the_store_cannot_stand_does_not_hold_up_the_others() -> None
         w.store.poison = ""
         w.client.admin.redrive_unreadable(w.client.admin.unreadable()[0].key)
         assert w.client.wait("r2", WAIT_S).result == "fine"
+
+
+def test_the_log_tells_of_each_attempt_that_failed(caplog: pytest.LogCaptureFixture) -> None:
+    app = Workflow("failing")
+
+    @app.task(retry=Retry(max_attempts=2, first_delay=0.01, jitter=0.0))
+    def work() -> Any:
+        raise ValueError("not today")
+
+    with caplog.at_level(logging.INFO, "pwf"), world(app) as w:
+        w.client.publish("work", run_id="r")
+        eventually(w.client.admin.dead)
+    again, dead = [record for record in caplog.records if "not today" in record.getMessage()]
+    call = f"run r: failing.work {ROOT_CALL}"
+    assert again.levelname == "INFO"
+    assert again.getMessage() == f"{call} failed in attempt 1: ValueError: not today; it is tried again in 0.0 s"
+    assert dead.levelname == "ERROR"
+    first, *trace = dead.getMessage().splitlines()
+    assert first == f"{call} is dead after attempt 2: ValueError: not today; kept, see `pwf dead list`"
+    assert (trace[0], trace[-1]) == ("Traceback (most recent call last):", "ValueError: not today")
 
 
 def test_a_field_of_the_wrong_kind_parks_its_call_and_no_other(caplog: pytest.LogCaptureFixture) -> None:

@@ -87,8 +87,11 @@ class TestWorkflow:
     def test_connect_hands_over_to_the_client(self, app: Workflow, monkeypatch: pytest.MonkeyPatch) -> None:
         client = SimpleNamespace(connect=lambda *args, **kwargs: (args, kwargs))
         monkeypatch.setitem(sys.modules, "pwf_runtime.client", client)
-        assert app.connect("memory://", x=1) == ((app, "memory://"), {"x": 1})
-        assert pwf_runtime.connect("memory://", apps=(app,), x=1) == (([app], "memory://"), {"x": 1})
+        said = {"settings": {"timeout": 1.0}}
+        given = (app, "amqp://here", "redis://here"), said
+        assert app.connect("amqp://here", "redis://here", **said) == given
+        assert pwf_runtime.connect("amqp://here", "redis://here", apps=app, **said) == given
+        assert pwf_runtime.connect() == (((), None, None), {"settings": None})
 
 
 class TestRegistration:
